@@ -1,0 +1,218 @@
+"""Ranked lines from scored runs: pure functions over plain data; knows nothing of files, clocks or pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from diarbench.scoring.rules import ErrorTimes, ScoringRule
+from diarbench.types import Complexity, Seconds
+
+
+class Place(NamedTuple):
+    """Where a speed was measured: speeds of different places never share a column."""
+
+    machine: str
+    device: str  # "cpu" or "cuda"
+    threads: int
+
+    @property
+    def label(self) -> str:
+        """How the place is printed when only one machine is on the page.
+
+        >>> Place("box", "cpu", 1).label
+        'CPU, 1 thread'
+        """
+        if self.device != "cpu":
+            return "GPU"
+        return f"CPU, {self.threads} thread{'s' if self.threads != 1 else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Time inside `diarize`, summed over recordings."""
+
+    wall: Seconds
+    audio: Seconds
+
+    @property
+    def rtf(self) -> float:
+        """Real-time factor: wall time per second of audio; smaller is faster."""
+        return self.wall / self.audio
+
+    def __add__(self, other: Speed) -> Speed:
+        return Speed(self.wall + other.wall, self.audio + other.audio)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A dataset as it stands on the board."""
+
+    name: str
+    title: str
+    digest: str  # of its ids, references, scoring regions and channel rule
+    synthetic: bool
+    licence: str
+    recordings: tuple[str, ...]  # ids that are scored here
+    total: int  # recordings of the whole dataset; more than len(recordings) where a limit was set
+    audio: Seconds  # of the recordings that are scored here
+
+    @property
+    def label(self) -> str:
+        """The name, and how much of the dataset this is where it is not all."""
+        if len(self.recordings) == self.total:
+            return self.name
+        return f"{self.name} (first {len(self.recordings)} of {self.total})"
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One system on one dataset: error times by recording and rule, failures, and what was not run."""
+
+    recordings: Mapping[str, Mapping[str, ErrorTimes]]  # by recording id, then by the rule's name
+    failures: Mapping[str, str]  # by recording id: what went wrong, one line
+    missing: tuple[str, ...]  # ids that were never run
+
+    @property
+    def complete(self) -> bool:
+        """Whether every recording has a result."""
+        return not self.failures and not self.missing
+
+    def total(self, rule: str) -> ErrorTimes:
+        """Error times pooled over the recordings that have a result."""
+        return sum((times[rule] for times in self.recordings.values()), ErrorTimes.zero())
+
+    def der(self, rule: str) -> float | None:
+        """Pooled DER, or None unless every recording has a result."""
+        return self.total(rule).der if self.complete else None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """All that was measured of one system, before ranking."""
+
+    system: str
+    title: str
+    baseline: str | None  # the system that differences are taken against
+    compression: Mapping[str, Any]  # the card's [compression]: facts about how it was made
+    scores: Mapping[str, Score]  # by dataset name
+    speeds: Mapping[Place, Speed]  # over all datasets of the board, where all of it was timed
+    complexity: Complexity | None
+    problems: tuple[str, ...] = ()  # beyond failed recordings: could not load, outputs differ between devices, ...
+    provenance: tuple[Mapping[str, Any], ...] = ()  # one per stored run, as in run.json and its sessions
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An entry with its place on the board."""
+
+    entry: Entry
+    rank: int | None  # None: not ranked, and `unranked` says why
+    unranked: str | None
+    macro: Mapping[str, float | None]  # by rule: unweighted mean of the datasets' DERs; None where one lacks
+    delta: Mapping[str, float | None]  # by rule: macro less the baseline's; None without a baseline here
+
+
+@dataclass(frozen=True, slots=True)
+class Leaderboard:
+    """Everything that a page, a table or a JSON file shows."""
+
+    title: str
+    rule: ScoringRule  # the one that ranks
+    rules: tuple[ScoringRule, ...]
+    columns: tuple[Column, ...]
+    places: tuple[Place, ...]
+    lines: tuple[Line, ...]  # ranked ones first, best first
+    machines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # fingerprints by machine name
+    version: str = ""  # of diarbench
+
+
+def rank(
+    entries: Iterable[Entry],
+    *,
+    title: str,
+    columns: Sequence[Column],
+    rules: Sequence[ScoringRule],
+    rule: ScoringRule,
+    machines: Mapping[str, Mapping[str, Any]],
+    version: str,
+) -> Leaderboard:
+    """The board: entries ordered by macro DER under `rule`; equal ones share a rank.
+
+    An entry that lacks a recording of any column has no macro DER and no rank: averaging over what survived
+    would flatter it.
+    """
+    entries = list(entries)
+    macros = {entry.system: {r.name: macro_der(entry, columns, r.name) for r in rules} for entry in entries}
+
+    def sort_key(entry: Entry) -> tuple[bool, float, str]:
+        der = macros[entry.system][rule.name]
+        return (der is None, der if der is not None else 0.0, entry.system)
+
+    lines: list[Line] = []
+    for position, entry in enumerate(sorted(entries, key=sort_key), start=1):
+        macro = macros[entry.system]
+        tied = bool(lines) and lines[-1].rank is not None and lines[-1].macro[rule.name] == macro[rule.name]
+        place = lines[-1].rank if tied else position
+        base = macros.get(entry.baseline) if entry.baseline != entry.system else None
+        lines.append(
+            Line(
+                entry=entry,
+                rank=place if macro[rule.name] is not None else None,
+                unranked=_why_unranked(entry, columns, rule.name) if macro[rule.name] is None else None,
+                macro=macro,
+                delta={r.name: _difference(macro[r.name], base[r.name] if base else None) for r in rules},
+            )
+        )
+    places = sorted({place for entry in entries for place in entry.speeds})
+    return Leaderboard(
+        title=title,
+        rule=rule,
+        rules=tuple(rules),
+        columns=tuple(columns),
+        places=tuple(places),
+        lines=tuple(lines),
+        machines=machines,
+        version=version,
+    )
+
+
+def macro_der(entry: Entry, columns: Sequence[Column], rule: str) -> float | None:
+    """Unweighted mean over the columns of the pooled DERs; None where any of them has none."""
+    ders = [entry.scores[column.name].der(rule) if column.name in entry.scores else None for column in columns]
+    known = [der for der in ders if der is not None]
+    return sum(known) / len(known) if known and len(known) == len(ders) else None
+
+
+def pareto_front(points: Mapping[str, tuple[float, float]]) -> tuple[str, ...]:
+    """Names of the points that no other beats: none is as small in both values and smaller in one. Sorted by the first.
+
+    >>> pareto_front({"a": (1, 5), "b": (2, 3), "c": (3, 4), "d": (2, 3)})
+    ('a', 'b', 'd')
+    """
+    front = [
+        name
+        for name, (x, y) in points.items()
+        if not any((u <= x and v <= y) and (u < x or v < y) for u, v in points.values())
+    ]
+    return tuple(sorted(front, key=lambda name: (points[name], name)))
+
+
+def _difference(value: float | None, base: float | None) -> float | None:
+    return value - base if value is not None and base is not None else None
+
+
+def _why_unranked(entry: Entry, columns: Sequence[Column], rule: str) -> str:
+    reasons = []
+    for column in columns:
+        score = entry.scores.get(column.name)
+        if score is None:
+            reasons.append(f"not run on {column.name}")
+        elif not score.complete:
+            done, count = len(score.recordings), len(column.recordings)
+            failed = f", {len(score.failures)} failed" if score.failures else ""
+            reasons.append(f"{done} of {count} recordings on {column.name}{failed}")
+        elif score.der(rule) is None:
+            reasons.append(f"no reference speech is scored on {column.name}")
+    return "; ".join(reasons)

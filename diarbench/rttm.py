@@ -1,0 +1,160 @@
+"""RTTM, UEM and list files: strict readers whose errors name file and line, and one writer each."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from diarbench.errors import RttmError
+from diarbench.types import Seconds, Spans, Turn, Turns
+
+# An id names files and folders, so it may hold nothing that a file system or an RTTM line reads otherwise.
+_ID = re.compile(r"(?!\.)[^\s/\\:\x00-\x1f\x7f]{1,200}")
+
+
+def check_id(text: str, path: Path | str, line: int | None = None) -> str:
+    """The id, if it is safe as a file name and as an RTTM field; raises RttmError otherwise."""
+    if not _ID.fullmatch(text):
+        raise RttmError(
+            path,
+            line,
+            f"the recording id {text!r} can't be used: ids are 1 to 200 characters, don't begin with a dot, "
+            "and hold no white space, slash, backslash or colon",
+        )
+    return text
+
+
+def read_rttm(path: Path) -> dict[str, Turns]:
+    """All SPEAKER lines of an RTTM file, by recording id.
+
+    Other line types (SPKR-INFO, LEXEME, ...) carry no turns and are passed over; `;;` begins a comment.
+    Zero-length turns hold no time and are dropped. Raises RttmError for a line that can't be read.
+    """
+    rows: dict[str, list[Turn]] = {}
+    for number, fields in _lines(path):
+        if fields[0] != "SPEAKER":
+            if fields[0] not in _OTHER_TYPES:
+                raise RttmError(path, number, f"{fields[0]!r} is no RTTM line type; SPEAKER was expected")
+            continue
+        if len(fields) < 8:
+            raise RttmError(
+                path,
+                number,
+                f"{len(fields)} columns; an RTTM line has 10 (or at least 8): "
+                "SPEAKER id channel start duration <NA> <NA> speaker <NA> <NA>",
+            )
+        recording_id = check_id(fields[1], path, number)
+        start = _seconds(fields[3], "start", path, number)
+        duration = _seconds(fields[4], "duration", path, number)
+        if duration < 0:
+            raise RttmError(path, number, f"the duration is negative ({fields[4]})")
+        if start < 0:
+            raise RttmError(path, number, f"the start is negative ({fields[3]})")
+        turns = rows.setdefault(recording_id, [])
+        if duration > 0:
+            turns.append(Turn(start, start + duration, fields[7]))
+    return {recording_id: Turns.of(turns) for recording_id, turns in rows.items()}
+
+
+def read_uem(path: Path) -> dict[str, Spans]:
+    """The scored spans of a UEM file, by recording id, sorted and merged. Raises RttmError."""
+    rows: dict[str, list[tuple[Seconds, Seconds]]] = {}
+    for number, fields in _lines(path):
+        if len(fields) < 4:
+            raise RttmError(path, number, f"{len(fields)} columns; a UEM line has 4: id channel start end")
+        recording_id = check_id(fields[0], path, number)
+        start = _seconds(fields[2], "start", path, number)
+        end = _seconds(fields[3], "end", path, number)
+        if start < 0:
+            raise RttmError(path, number, f"the start is negative ({fields[2]})")
+        if end <= start:
+            raise RttmError(path, number, f"the span ends ({fields[3]}) no later than it starts ({fields[2]})")
+        rows.setdefault(recording_id, []).append((start, end))
+    return {recording_id: merge_spans(spans) for recording_id, spans in rows.items()}
+
+
+def read_list(path: Path) -> list[str]:
+    """The ids of a list file, one per line, in its order. Raises RttmError for a bad or repeated id."""
+    ids: dict[str, int] = {}
+    for number, fields in _lines(path):
+        if len(fields) != 1:
+            raise RttmError(path, number, f"one recording id per line was expected, found {len(fields)} words")
+        recording_id = check_id(fields[0], path, number)
+        if recording_id in ids:
+            raise RttmError(
+                path, number, f"the recording id {recording_id!r} is there twice (first on line {ids[recording_id]})"
+            )
+        ids[recording_id] = number
+    return list(ids)
+
+
+def format_rttm(recording_id: str, turns: Turns, digits: int = 3) -> str:
+    """Turns as RTTM lines, times rounded to `digits` decimals; turns that round to nothing are left out."""
+    lines = []
+    for turn in turns:
+        start = round(turn.start, digits)
+        duration = round(round(turn.end, digits) - start, digits)
+        if duration > 0:
+            lines.append(
+                f"SPEAKER {recording_id} 1 {start:.{digits}f} {duration:.{digits}f} "
+                f"<NA> <NA> {turn.speaker} <NA> <NA>\n"
+            )
+    return "".join(lines)
+
+
+def format_uem(uems: Mapping[str, Spans], digits: int = 6) -> str:
+    """Scoring regions as UEM lines."""
+    return "".join(
+        f"{recording_id} 1 {start:.{digits}f} {end:.{digits}f}\n"
+        for recording_id, spans in uems.items()
+        for start, end in spans
+    )
+
+
+def merge_spans(spans: Iterable[tuple[Seconds, Seconds]]) -> Spans:
+    """Spans sorted, those that touch or overlap joined, empty ones dropped.
+
+    >>> merge_spans([(2, 3), (0, 1), (1, 2), (5, 5)])
+    ((0, 3),)
+    """
+    merged: list[tuple[Seconds, Seconds]] = []
+    for start, end in sorted(spans):
+        if end <= start:
+            continue
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+        else:
+            merged.append((start, end))
+    return tuple(merged)
+
+
+# NIST RT-09 evaluation plan, appendix A: the line types an RTTM file may hold beside SPEAKER.
+_OTHER_TYPES = {
+    "SEGMENT", "NOSCORE", "NO_RT_METADATA", "LEXEME", "NON-LEX", "NON-SPEECH", "FILLER", "EDIT", "SU", "IP",
+    "CB", "A/P", "SPKR-INFO",
+}  # fmt: skip
+
+
+def _lines(path: Path) -> Iterable[tuple[int, list[str]]]:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RttmError(path, None, f"not a UTF-8 text file (byte {error.start})") from error
+    except OSError as error:
+        raise RttmError(path, None, f"can't be read: {error.strerror}") from error
+    for number, line in enumerate(text.split("\n"), start=1):
+        fields = line.split()
+        if fields and not fields[0].startswith((";;", "#")):
+            yield number, fields
+
+
+def _seconds(text: str, what: str, path: Path, line: int) -> Seconds:
+    try:
+        value = float(text)
+    except ValueError:
+        raise RttmError(path, line, f"the {what} {text!r} is no number") from None
+    if not math.isfinite(value):
+        raise RttmError(path, line, f"the {what} {text!r} is not finite")
+    return value

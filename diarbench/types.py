@@ -1,0 +1,212 @@
+"""What the parts of diarbench hand to each other: frozen, documented, in seconds unless a name says otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diarbench.errors import AdapterError
+
+if TYPE_CHECKING:
+    from pyannote.core import Annotation
+
+Seconds: TypeAlias = float
+Samples: TypeAlias = NDArray[np.float32]  # (channels, samples), in [-1, 1]
+Spans: TypeAlias = tuple[tuple[Seconds, Seconds], ...]  # sorted (start, end) pairs that don't touch
+
+
+class Turn(NamedTuple):
+    """One speaker speaking from `start` to `end` (s)."""
+
+    start: Seconds
+    end: Seconds
+    speaker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One audio file as a system may know it: no labels.
+
+    `channel` says which channels of the file make the signal: "first", "mix" (their mean), a number counted
+    from 0, or None for a file that has one. `path` is None where a dataset comes without audio (then only
+    systems that replay stored outputs can run on it).
+    """
+
+    id: str
+    path: Path | None
+    duration: Seconds
+    sample_rate: int  # Hz, of the signal that the system is handed (16000 unless a dataset says otherwise)
+    channel: str | int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """The decoded signal of a recording: all that a system is handed."""
+
+    recording: Recording
+    samples: Samples  # float32 (channels, samples) in [-1, 1]; read-only
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples per second (Hz)."""
+        return self.recording.sample_rate
+
+    @property
+    def duration(self) -> Seconds:
+        """Length of the signal (s)."""
+        return self.samples.shape[-1] / self.recording.sample_rate
+
+    def mono(self) -> NDArray[np.float32]:
+        """The mean of the channels, shape (samples,)."""
+        if self.samples.shape[0] == 1:
+            return self.samples[0]
+        return self.samples.mean(axis=0, dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Turns:
+    """Who spoke when in one recording: columns sorted by start, then end, then speaker.
+
+    Speakers may overlap, and two may share the very same start and end. Arrays are read-only.
+
+    >>> turns = Turns.of([(1.0, 2.5, "B"), (0.0, 1.2, "A")])
+    >>> list(turns)
+    [Turn(start=0.0, end=1.2, speaker='A'), Turn(start=1.0, end=2.5, speaker='B')]
+    >>> turns.labels
+    ('A', 'B')
+    """
+
+    starts: NDArray[np.float64]  # (turns,), s
+    ends: NDArray[np.float64]  # (turns,), s
+    speakers: tuple[str, ...]
+
+    @classmethod
+    def of(cls, turns: Iterable[tuple[float, float, object]]) -> Turns:
+        """Turns from any iterable of (start, end, speaker).
+
+        Zero-length turns carry no time and are dropped. Raises ValueError for a turn that ends before it
+        starts, or for times that are not finite.
+        """
+        rows = sorted((float(start), float(end), str(speaker)) for start, end, speaker in turns)
+        for start, end, speaker in rows:
+            if not (np.isfinite(start) and np.isfinite(end)):
+                raise ValueError(f"the turn ({start}, {end}, {speaker}) has a time that is not finite")
+            if end < start:
+                raise ValueError(f"the turn ({start}, {end}, {speaker}) ends before it starts")
+        rows = [row for row in rows if row[1] > row[0]]
+        starts = np.array([row[0] for row in rows], dtype=np.float64)
+        ends = np.array([row[1] for row in rows], dtype=np.float64)
+        starts.flags.writeable = ends.flags.writeable = False
+        return cls(starts, ends, tuple(row[2] for row in rows))
+
+    @classmethod
+    def from_annotation(cls, annotation: Annotation) -> Turns:
+        """Turns from a pyannote.core.Annotation, one per track."""
+        return cls.of(
+            (segment.start, segment.end, label) for segment, _, label in annotation.itertracks(yield_label=True)
+        )
+
+    @classmethod
+    def from_output(cls, output: object) -> Turns:
+        """Turns from whatever a system's `diarize` may return.
+
+        Raises AdapterError where it is neither Turns, a pyannote Annotation, nor (start, end, speaker) rows.
+        """
+        try:
+            if isinstance(output, cls):
+                turns = output
+            elif hasattr(output, "itertracks"):
+                turns = cls.from_annotation(output)  # type: ignore[arg-type]
+            else:
+                turns = cls.of(output)  # type: ignore[arg-type]
+            for label in turns.labels:
+                if not label or label.split() != [label]:
+                    raise ValueError(f"the speaker name {label!r} is empty or holds white space")
+            return turns
+        except (TypeError, ValueError) as error:
+            raise AdapterError(
+                "diarize() must return Turns, a pyannote Annotation, or an iterable of "
+                f"(start, end, speaker) in seconds; got {type(output).__name__}: {error}"
+            ) from error
+
+    def to_annotation(self, recording_id: str | None = None) -> Annotation:
+        """A pyannote.core.Annotation with one track per turn, so that shared segments keep both speakers."""
+        from pyannote.core import Annotation, Segment
+
+        annotation = Annotation(uri=recording_id)
+        for track, turn in enumerate(self):
+            annotation[Segment(turn.start, turn.end), track] = turn.speaker
+        return annotation
+
+    def crop(self, start: Seconds, end: Seconds) -> Turns:
+        """The part of each turn inside [start, end], on the same clock."""
+        return Turns.of(
+            (max(turn.start, start), min(turn.end, end), turn.speaker)
+            for turn in self
+            if turn.end > start and turn.start < end
+        )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The speakers, sorted, each once."""
+        return tuple(sorted(set(self.speakers)))
+
+    def __len__(self) -> int:
+        return len(self.speakers)
+
+    def __iter__(self) -> Iterator[Turn]:
+        for start, end, speaker in zip(self.starts.tolist(), self.ends.tolist(), self.speakers, strict=True):
+            yield Turn(start, end, speaker)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Turns) and list(self) == list(other)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledRecording:
+    """A recording with its reference and its scoring region: never handed to a system."""
+
+    recording: Recording
+    reference: Turns
+    uem: Spans  # what is scored
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """One timed call of `diarize` on one recording."""
+
+    wall: Seconds  # the call alone: no loading, decoding, writing or scoring
+    audio: Seconds  # length of the recording
+    stages: Mapping[str, Seconds] = field(default_factory=dict)  # exclusive time per marked stage
+
+    @property
+    def rtf(self) -> float:
+        """Real-time factor: wall time per second of audio."""
+        return self.wall / self.audio
+
+
+@dataclass(frozen=True, slots=True)
+class Complexity:
+    """Size of a system's networks, counted by the harness; None where a system exposes no modules."""
+
+    parameters: int | None  # weights as built: what a dense run computes with
+    nonzero_parameters: int | None  # of these, not exactly zero
+    parameters_by_stage: Mapping[str, int] = field(default_factory=dict)
+    weight_bytes: int | None = None  # the weight files that the card names, on disk
+
+
+class System(Protocol):
+    """All that an adapter must have. The card's [options] arrive as keyword arguments of its constructor.
+
+    A constructor that also takes `device` ("cpu" or "cuda") or `weights` (the card's [weights.*] as a mapping
+    from name to local path) is given them.
+    """
+
+    def diarize(self, audio: Audio) -> Turns | Annotation | Iterable[tuple[float, float, Any]]:
+        """Who spoke when in this recording, in seconds from its start."""
+        ...
