@@ -123,7 +123,7 @@ def _select_channels(samples: Samples, rule: str | int | None) -> Samples:
     if rule == "first":
         return samples[:1]
     if rule == "mix":
-        return samples.mean(axis=0, keepdims=True, dtype=np.float32)
+        return np.asarray(samples.mean(axis=0, keepdims=True, dtype=np.float32))
     if isinstance(rule, int):
         return samples[rule : rule + 1]
     return samples

@@ -7,7 +7,7 @@ DiarbenchError                 anything a user can be told in one line; the comm
 │   ├── AudioError             audio that is missing, empty, truncated, or has unexplained channels
 │   └── NotFoundError          a name that nothing is registered under ("did you mean")
 ├── AdapterError               an adapter that breaks its contract
-├── MissingRequirement         a package, weight file or program that has to be installed first
+├── MissingRequirementError         a package, weight file or program that has to be installed first
 └── StoreError                 results that can't be read or written (a full disk, a newer format)
 """
 
@@ -55,7 +55,7 @@ class AdapterError(DiarbenchError):
     """An adapter that breaks its contract (what `diarize` may return is in docs/adding-a-system.md)."""
 
 
-class MissingRequirement(DiarbenchError):
+class MissingRequirementError(DiarbenchError):
     """A package, weight file or program that has to be there first."""
 
 

@@ -155,7 +155,7 @@ def rank(
         macro = macros[entry.system]
         tied = bool(lines) and lines[-1].rank is not None and lines[-1].macro[rule.name] == macro[rule.name]
         place = lines[-1].rank if tied else position
-        base = macros.get(entry.baseline) if entry.baseline != entry.system else None
+        base = macros.get(entry.baseline) if entry.baseline and entry.baseline != entry.system else None
         lines.append(
             Line(
                 entry=entry,

@@ -59,13 +59,12 @@ class Audio:
     @property
     def duration(self) -> Seconds:
         """Length of the signal (s)."""
-        return self.samples.shape[-1] / self.recording.sample_rate
+        return float(self.samples.shape[-1] / self.recording.sample_rate)
 
     def mono(self) -> NDArray[np.float32]:
         """The mean of the channels, shape (samples,)."""
-        if self.samples.shape[0] == 1:
-            return self.samples[0]
-        return self.samples.mean(axis=0, dtype=np.float32)
+        one = self.samples.shape[0] == 1
+        return np.asarray(self.samples[0] if one else self.samples.mean(axis=0, dtype=np.float32))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,7 +120,7 @@ class Turns:
             if isinstance(output, cls):
                 turns = output
             elif hasattr(output, "itertracks"):
-                turns = cls.from_annotation(output)  # type: ignore[arg-type]
+                turns = cls.from_annotation(output)
             else:
                 turns = cls.of(output)  # type: ignore[arg-type]
             for label in turns.labels:
