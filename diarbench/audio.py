@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diarbench.errors import AudioError
 from diarbench.types import Audio, Recording, Samples, Seconds
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".w64", ".rf64", ".aiff", ".sph")
 
@@ -103,20 +98,6 @@ def resample(samples: Samples, rate: int, target: int) -> Samples:
         result = result.copy()
     result.flags.writeable = False
     return result
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for block in _blocks(file):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _blocks(file: Any) -> Iterator[bytes]:
-    while block := file.read(1 << 20):
-        yield block
 
 
 def _select_channels(samples: Samples, rule: str | int | None) -> Samples:

