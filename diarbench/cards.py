@@ -58,6 +58,7 @@ class SystemCard(_Strict):
     trained_on: list[Text] = []  # data that its weights were trained on
     compression: dict[str, Option] = {}  # facts about how it was made: method, sparsity, bits, ...
     weights: dict[str, Weights] = {}
+    files: dict[str, Text] = {}  # programs, folders, ... that the adapter reads; beside the card, or absolute
     options: dict[str, Option] = {}  # keyword arguments of the adapter
     sweep: dict[str, Annotated[list[Option], Field(min_length=1)]] = {}  # options with several values: named variants
 
@@ -148,7 +149,9 @@ class SystemSpec(BaseModel):
     def facts(self) -> dict[str, Any]:
         """What a page says of the system: the card without what only building it needs."""
         return {
-            **self.card.model_dump(mode="json", exclude={"sweep", "options", "weights"}, exclude_defaults=True),
+            **self.card.model_dump(
+                mode="json", exclude={"sweep", "options", "weights", "files"}, exclude_defaults=True
+            ),
             "options": self.options,
         }
 

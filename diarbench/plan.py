@@ -38,6 +38,7 @@ class Prepared:
     spec: SystemSpec
     adapter: Adapter
     weights: Mapping[str, Path]
+    files: Mapping[str, Path]
     identity: Mapping[str, Any]  # what its results depend on, as digests and versions
     problem: str | None  # why it can't run here
 
@@ -96,7 +97,9 @@ def prepare(spec: SystemSpec) -> Prepared:
     adapter = find_adapter(spec)
     problem = None
     weights: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     digests: dict[str, str] = {}
+    file_digests: dict[str, str] = {}
     try:
         missing = missing_requirements(spec.card.requires)
         if missing:
@@ -104,6 +107,8 @@ def prepare(spec: SystemSpec) -> Prepared:
             raise MissingRequirementError(f"{spec.name} needs what is not installed: pip install {quoted}")
         for name, source in spec.card.weights.items():
             weights[name], digests[name] = find_weights(spec, name, source)
+        for name, place in spec.card.files.items():
+            files[name], file_digests[name] = find_file(spec, name, place)
     except DiarbenchError as error:
         problem = str(error)
     identity = {
@@ -111,10 +116,11 @@ def prepare(spec: SystemSpec) -> Prepared:
         "code": _code_digest(adapter),
         "options": spec.options,
         "weights": digests,
+        "files": file_digests,
         "libraries": _versions(spec.card.requires),
         "diarbench": _library_digest(),
     }
-    return Prepared(spec, adapter, weights, identity, problem)
+    return Prepared(spec, adapter, weights, files, identity, problem)
 
 
 def find_adapter(spec: SystemSpec) -> Adapter:
@@ -141,13 +147,21 @@ def find_weights(spec: SystemSpec, name: str, source: Weights) -> tuple[Path, st
         assert source.sha256 is not None
         return wheel_member(source.wheel, source.member, source.sha256), source.sha256
     assert source.path is not None
-    path = spec.folder / Path(source.path).expanduser()
-    if not path.is_file():
-        raise MissingRequirementError(f"system {spec.name}: its weights {name!r} are not there: {path}")
-    digest = sha256_of(path)
+    path, digest = find_file(spec, name, source.path)
     if source.sha256 is not None and digest != source.sha256:
         raise InputError(f"system {spec.name}: {path} has SHA-256 {digest}, the card says {source.sha256}")
     return path, digest
+
+
+def find_file(spec: SystemSpec, name: str, place: str) -> tuple[Path, str]:
+    """A local file or folder that a card names, and its digest. Raises MissingRequirementError."""
+    path = spec.folder / Path(place).expanduser()
+    if path.is_dir():
+        inside = sorted(file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+        return path, digest_of([[file.relative_to(path).as_posix(), sha256_of(file)] for file in inside])
+    if not path.is_file():
+        raise MissingRequirementError(f"system {spec.name}: its file {name!r} is not there: {path}")
+    return path, sha256_of(path)
 
 
 def missing_requirements(requires: Iterable[str]) -> list[str]:

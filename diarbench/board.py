@@ -1,0 +1,211 @@
+"""From stored runs to a leaderboard: reads the store, scores anew, ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import diarbench
+from diarbench.errors import InputError, StoreError, did_you_mean
+from diarbench.files import sha256_of
+from diarbench.leaderboard import Column, Entry, Leaderboard, Place, Score, Speed, rank
+from diarbench.scoring import ScoringRule, score_recording
+from diarbench.store import RunFolder, StoredDataset, find_datasets, find_machines, find_runs
+from diarbench.types import Complexity
+
+
+def read_board(
+    roots: Sequence[Path],
+    *,
+    title: str,
+    rules: Sequence[ScoringRule],
+    rule: ScoringRule,
+    systems: Sequence[str] | None = None,
+    datasets: Sequence[str] | None = None,
+    limit: int | None = None,
+    only: Iterable[RunFolder] | None = None,
+) -> Leaderboard:
+    """The leaderboard of the runs stored below `roots`.
+
+    Of each dataset the version that ran last is shown, of each system the newest run of that version at each
+    place. `only` narrows it to certain runs; `limit` to the first recordings of each dataset. Raises InputError
+    where a name has no run, or nothing is stored at all.
+    """
+    runs = find_runs(roots)
+    if only is not None:
+        wanted = {folder.path.resolve() for folder in only}
+        runs = [run for run in runs if run.path.resolve() in wanted]
+    if not runs:
+        where = ", ".join(map(str, roots))
+        raise InputError(f"no results in {where}; make some with `diarbench run`, or name another folder with --runs")
+    runs = _chosen(runs, "system", systems)
+    runs = _chosen(runs, "dataset", datasets)
+    stored = find_datasets(roots)
+    names = list(datasets) if datasets is not None else sorted({run.run["dataset"] for run in runs})
+    versions = {name: _newest_version(name, runs, stored) for name in names}
+    columns = [_column(versions[name], limit) for name in names]
+    shown = [run for run in runs if run.run["identity"]["dataset"] == versions[run.run["dataset"]].facts["digest"]]
+    order = list(systems) if systems is not None else sorted({run.run["system"] for run in shown})
+    entries = [
+        _entry(name, [run for run in shown if run.run["system"] == name], columns, versions, rules) for name in order
+    ]
+    return rank(
+        entries,
+        title=title,
+        columns=columns,
+        rules=rules,
+        rule=rule,
+        machines=find_machines(roots),
+        version=diarbench.__version__,
+    )
+
+
+def _chosen(runs: list[RunFolder], key: str, names: Sequence[str] | None) -> list[RunFolder]:
+    known = {run.run[key] for run in runs}
+    for name in names or ():
+        if name not in known:
+            raise InputError(f"no stored run of the {key} {name!r}{did_you_mean(name, known)}")
+    return [run for run in runs if names is None or run.run[key] in names]
+
+
+def _newest_version(name: str, runs: Sequence[RunFolder], stored: Mapping[str, StoredDataset]) -> StoredDataset:
+    newest = max((run for run in runs if run.run["dataset"] == name), key=lambda run: run.newest)
+    digest = newest.run["identity"]["dataset"]
+    if digest not in stored:
+        raise StoreError(
+            f"{newest.path}: the references of {name} (version {digest[:12]}) are not stored beside the runs; "
+            "copy the folder _datasets too, or run the system again"
+        )
+    return stored[digest]
+
+
+def _column(dataset: StoredDataset, limit: int | None) -> Column:
+    facts = dataset.facts
+    recordings = facts["recordings"][:limit]
+    return Column(
+        name=facts["name"],
+        title=facts["title"],
+        digest=facts["digest"],
+        synthetic=facts.get("synthetic", False),
+        licence=facts["licence"],
+        recordings=tuple(recording["id"] for recording in recordings),
+        total=len(facts["recordings"]),
+        audio=sum(recording["duration"] for recording in recordings),
+    )
+
+
+def _entry(
+    name: str,
+    runs: Sequence[RunFolder],
+    columns: Sequence[Column],
+    versions: Mapping[str, StoredDataset],
+    rules: Sequence[ScoringRule],
+) -> Entry:
+    """One system: scores from its best run of each dataset, speeds from every place it ran at."""
+    scores: dict[str, Score] = {}
+    speeds: dict[Place, list[Speed | None]] = {}
+    sources: list[RunFolder] = []
+    problems: list[str] = []
+    for column in columns:
+        newest: dict[Place, RunFolder] = {}
+        for run in sorted((run for run in runs if run.run["dataset"] == column.name), key=lambda run: run.newest):
+            newest[run.place] = run
+        if not newest:
+            continue
+        scored = {
+            place: _score(run, column, versions[column.name], rules) for place, run in newest.items()
+        }  # fmt: skip
+        # The complete one that ran last speaks for the dataset.
+        best = max(newest, key=lambda place: (scored[place].complete, newest[place].newest))
+        scores[column.name] = scored[best]
+        sources.append(newest[best])
+        problems += _disagreement(column, scored, best, rules[0].name)
+        problems += _load_problems(newest[best], column, scored[best])
+        for place, run in newest.items():
+            speeds.setdefault(place, []).append(_speed(run, column))
+    if len({_system_identity(run) for run in sources}) > 1:
+        problems.append("its results on different datasets come from different versions of the system or its libraries")
+    latest = max(runs, key=lambda run: run.newest, default=None)
+    card: Mapping[str, Any] = latest.run["card"] if latest is not None else {}
+    return Entry(
+        system=name,
+        title=card.get("title", name),
+        baseline=card.get("baseline"),
+        compression=card.get("compression", {}),
+        scores=scores,
+        speeds={place: total for place, parts in speeds.items() if (total := _total(parts, len(columns))) is not None},
+        complexity=_complexity(sources),
+        problems=tuple(dict.fromkeys(problems)),
+        provenance=tuple({**run.run, "sessions": run.sessions} for run in sources),
+    )
+
+
+def _score(run: RunFolder, column: Column, dataset: StoredDataset, rules: Sequence[ScoringRule]) -> Score:
+    times, failures, missing = {}, {}, []
+    for recording_id in column.recordings:
+        result = run.result(recording_id)
+        if result is None:
+            missing.append(recording_id)
+        elif result["status"] == "failed":
+            failures[recording_id] = result["error"]
+        else:
+            rttm = run.rttm_path(recording_id)
+            if not rttm.is_file() or sha256_of(rttm) != result["rttm_sha256"]:
+                failures[recording_id] = "its stored RTTM is not the one that the run wrote; run the system again"
+                continue
+            times[recording_id] = score_recording(
+                dataset.references[recording_id],
+                run.hypothesis(recording_id),
+                dataset.uems.get(recording_id, ()),
+                rules,
+            )
+    return Score(times, failures, tuple(missing))
+
+
+def _speed(run: RunFolder, column: Column) -> Speed | None:
+    """Time over all recordings of the column; None unless each was timed with the machine to itself."""
+    total = Speed(0.0, 0.0)
+    for recording_id in column.recordings:
+        result = run.result(recording_id)
+        if result is None or result["status"] != "done" or not result["timing_counts"]:
+            return None
+        total = total + Speed(result["timing"]["wall"], result["timing"]["audio"])
+    return total
+
+
+def _total(parts: Sequence[Speed | None], expected: int) -> Speed | None:
+    known = [part for part in parts if part is not None]
+    if len(known) < expected:
+        return None
+    return sum(known[1:], known[0])
+
+
+def _disagreement(column: Column, scored: Mapping[Place, Score], best: Place, rule: str) -> list[str]:
+    """Places whose outputs score differently from the ones shown."""
+    shown = scored[best].der(rule)
+    problems = []
+    for place, score in scored.items():
+        other = score.der(rule)
+        if place != best and shown is not None and other is not None and abs(shown - other) >= 5e-5:
+            problems.append(
+                f"{column.name}: {place.label} on {place.machine} gives {other:.2%} DER, "
+                f"{best.label} on {best.machine} (shown) {shown:.2%}"
+            )
+    return problems
+
+
+def _load_problems(run: RunFolder, column: Column, score: Score) -> list[str]:
+    error = run.sessions[-1].get("error") if run.sessions else None
+    return [f"{column.name}: {error}"] if error and not score.complete else []
+
+
+def _system_identity(run: RunFolder) -> str:
+    return str(sorted(run.run["identity"]["system"].items()))
+
+
+def _complexity(runs: Sequence[RunFolder]) -> Complexity | None:
+    for run in sorted(runs, key=lambda run: run.newest, reverse=True):
+        if (value := run.run.get("complexity")) is not None:
+            return Complexity(**value)
+    return None
