@@ -111,6 +111,11 @@ class RunFolder:
         """Store what the run is (run.json)."""
         write_json(self.path / "run.json", {"format": FORMAT, **value})
 
+    def ensure_run(self, value: Mapping[str, Any]) -> None:
+        """Store what the run is, unless an earlier process did: one that could build the system knows more."""
+        if not (self.path / "run.json").is_file():
+            self.write_run({**value, "complexity": None})
+
     def write_session(self, session: str, value: Mapping[str, Any]) -> None:
         """Store the provenance of one process."""
         write_json(self.path / "sessions" / f"{session}.json", {"format": FORMAT, **value})

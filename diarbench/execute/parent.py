@@ -212,7 +212,7 @@ class _Runner:
                 if recordings:
                     folder = _folder(job, self._root, self._machine)
                     with folder.locked():
-                        folder.write_run({**_run_json(job, self._machine), "complexity": None})
+                        folder.ensure_run(_run_json(job, self._machine))
                         stamp = now.isoformat(timespec="microseconds")
                         value = {"session": session, "started": stamp, "ended": stamp, "error": reason, "detail": ""}
                         folder.write_session(session, value)

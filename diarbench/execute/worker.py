@@ -78,7 +78,7 @@ class Worker:
             for task in self._order.tasks:
                 folder = RunFolder(task.folder)
                 with folder.locked():
-                    folder.write_run({**task.run, "complexity": None})
+                    folder.ensure_run(task.run)
                     folder.write_session(self._session, self._provenance)
             self._tell(event="unloadable", error=_one_line(error))
             return

@@ -1,0 +1,90 @@
+"""The command line: verbs that only parse, call the library, and print.
+
+Exit codes: 0 done; 1 done, with failures shown; 2 nothing done, the request was wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+import diarbench
+from diarbench.cli import cards, data, report, run, score
+from diarbench.errors import DiarbenchError
+
+app = typer.Typer(
+    name="diarbench",
+    help="Benchmarks and leaderboards for speaker diarization: what does making a system smaller or faster cost, "
+    "and what does it buy?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("run")(run.run)
+app.command("score")(score.score)
+app.command("report")(report.report)
+app.command("compare")(report.compare)
+app.command("list")(cards.list_cards)
+app.command("check")(cards.check)
+app.add_typer(cards.new_app, name="new")
+app.add_typer(data.data_app, name="data")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"diarbench {diarbench.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Options of all verbs."""
+
+
+def main() -> None:
+    """Run the command line; a wrong request is one line on standard error and exit code 2."""
+    try:
+        app(args=spread(sys.argv[1:]), prog_name="diarbench")
+    except DiarbenchError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped; what is done is kept: the same command goes on from here\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output went away (`diarbench list | head`); nothing is left to say to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(0)
+
+
+# Options of `score` that take several words, so that a shell's wildcard works: -r ref/*.rttm
+_SPREADING = {"-r", "--reference", "-y", "--hypothesis", "-u", "--uem"}
+
+
+def spread(arguments: Sequence[str]) -> list[str]:
+    """`score -r a b -y c` as `score -r a -r b -y c`.
+
+    >>> spread(["score", "-r", "a.rttm", "b.rttm", "-y", "c"])
+    ['score', '-r', 'a.rttm', '-r', 'b.rttm', '-y', 'c']
+    """
+    if not arguments or arguments[0] != "score":
+        return list(arguments)
+    result: list[str] = []
+    option, taken = "", 0
+    for word in arguments:
+        if word.startswith("-") and word != "-":
+            option, taken = word, 0
+            result.append(word)
+            continue
+        if option in _SPREADING:
+            if taken:
+                result.append(option)
+            taken += 1
+        result.append(word)
+    return result

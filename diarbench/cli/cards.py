@@ -1,0 +1,115 @@
+"""`diarbench list`, `check` and `new`: what there is, does it hold, and how to start one."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from diarbench.cli.common import CardsOption, Format, FormatOption, console, print_json
+from diarbench.errors import CardError
+
+if TYPE_CHECKING:
+    from diarbench.registry import Registry
+
+new_app = typer.Typer(help="Start something of your own.", no_args_is_help=True, rich_markup_mode=None)
+
+
+class Kind(StrEnum):
+    """What cards are about."""
+
+    systems = "systems"
+    datasets = "datasets"
+    reports = "reports"
+
+
+@new_app.callback()
+def _new() -> None:
+    """Start something of your own."""
+
+
+def list_cards(
+    kind: Annotated[Kind | None, typer.Argument(help="Only these [all].")] = None,
+    cards: CardsOption = [],  # noqa: B006  typer reads it, nobody writes it
+    format: FormatOption = Format.table,
+) -> None:
+    """What can be run, on what, and the reports that are set up."""
+    from diarbench.registry import Registry
+
+    registry = Registry.standard(cards)
+    kinds = [kind] if kind is not None else list(Kind)
+    found = {wanted.value: _rows(registry, wanted) for wanted in kinds}
+    if format is Format.json:
+        print_json(found)
+        return
+    out = console()
+    for name, rows in found.items():
+        out.print(f"{name}", style="bold")
+        width = max((len(row["name"]) for row in rows), default=0)
+        for row in rows:
+            text = row.get("error") or row["title"]
+            out.print(f"  {row['name']:<{width}}  {text}", markup=False, style="red" if "error" in row else None)
+    if any("error" in row for rows in found.values() for row in rows):
+        raise typer.Exit(1)
+
+
+def check(
+    names: Annotated[
+        list[str], typer.Argument(metavar="CARD...", help="Systems, datasets or reports: names or .toml.")
+    ],
+    weights: Annotated[bool, typer.Option("--weights/--no-weights", help="Find weights, and run the system.")] = True,
+    cards: CardsOption = [],  # noqa: B006
+    format: FormatOption = Format.table,
+) -> None:
+    """Whether a card holds: its keys, files, digests and requirements; a system also runs on ten seconds of audio."""
+    from diarbench.checking import check_card
+    from diarbench.registry import Registry
+
+    registry = Registry.standard(cards)
+    results = [result for name in names for result in check_card(registry, name, run=weights)]
+    if format is Format.json:
+        print_json({"checks": [result.as_json() for result in results]})
+    else:
+        out = console()
+        for result in results:
+            mark = "ok    " if result.problem is None else "FAILED"
+            out.print(f"{mark} {result.kind} {result.name}: {result.problem or result.summary}", markup=False)
+    if any(result.problem is not None for result in results):
+        raise typer.Exit(1)
+
+
+@new_app.command("system")
+def new_system(
+    name: Annotated[str, typer.Argument(help="Its name: lower-case letters, digits, '.', '_' and '-'.")],
+    cards: Annotated[Path, typer.Option("--cards", metavar="DIR", help="Write below DIR/systems.")] = Path(),
+) -> None:
+    """Write a card and an adapter that work, to begin from."""
+    from diarbench.scaffold import write_system
+
+    card, adapter = write_system(name, cards / "systems")
+    typer.echo(f"written: {card} and {adapter}\nnext: diarbench check {name}; then put your system into {adapter.name}")
+
+
+def _rows(registry: Registry, kind: Kind) -> list[dict[str, Any]]:
+    """One row per card; a broken card is a row that says so, and the others are still listed."""
+    from diarbench.cards import DatasetCard, ReportCard, expand, read_card
+    from diarbench.cards import SystemCard as System
+
+    rows: list[dict[str, Any]] = []
+    for name, path in getattr(registry, kind.value).items():
+        try:
+            if kind is Kind.systems:
+                card = read_card(path, System)
+                for spec in expand(name, path, card):
+                    method = card.compression.get("method", "none")
+                    rows.append({"name": spec.name, "title": card.title, "baseline": card.baseline, "method": method})
+            elif kind is Kind.datasets:
+                dataset = read_card(path, DatasetCard)
+                rows.append({"name": name, "title": dataset.title, "synthetic": dataset.synthetic, "get": dataset.get})
+            else:
+                rows.append({"name": name, "title": read_card(path, ReportCard).title})
+        except CardError as error:
+            rows.append({"name": name, "error": str(error)})
+    return rows

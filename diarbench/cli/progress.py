@@ -1,0 +1,90 @@
+"""Progress of a run: a bar with the time left on a terminal, a line per system elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from diarbench.types import Seconds
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+class Bar(AbstractContextManager["Bar"]):
+    """A bar over seconds of audio, on standard error."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        self._progress: Progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[recordings]}"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=Console(file=sys.stderr),
+            transient=True,
+        )
+        self._task: TaskID | None = None
+        self._count = self._total = 0
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def begin(self, recordings: int, audio: Seconds) -> None:
+        """Show an empty bar; none where nothing is to be done."""
+        self._total = recordings
+        if recordings:
+            self._task = self._progress.add_task("starting", total=audio, recordings=f"0/{recordings}")
+
+    def system(self, name: str, position: int, count: int) -> None:
+        """Name the system at work."""
+        if self._task is not None:
+            self._progress.update(self._task, description=f"{name} ({position}/{count})")
+
+    def recording(self, system: str, recording: str, audio: Seconds, status: str) -> None:
+        """Move the bar by a recording's length."""
+        self._count += 1
+        if self._task is not None:
+            self._progress.update(self._task, advance=audio, recordings=f"{self._count}/{self._total}")
+        if status == "failed":
+            self._progress.console.print(f"failed: {system} on {recording}", style="red", markup=False)
+
+
+class Lines(AbstractContextManager["Lines"]):
+    """One line per system on standard error: for pipes and logs."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def begin(self, recordings: int, audio: Seconds) -> None:
+        """Say how much is to be done."""
+        if recordings:
+            sys.stderr.write(f"{recordings} recordings to do, {audio / 60:.1f} minutes of audio in all\n")
+
+    def system(self, name: str, position: int, count: int) -> None:
+        """Say which system starts."""
+        sys.stderr.write(f"[{position}/{count}] {name}\n")
+
+    def recording(self, system: str, recording: str, audio: Seconds, status: str) -> None:
+        """Say what failed; the rest is silence."""
+        if status == "failed":
+            sys.stderr.write(f"failed: {system} on {recording}\n")
+
+
+def progress() -> Bar | Lines:
+    """What fits standard error."""
+    return Bar() if sys.stderr.isatty() else Lines()

@@ -1,0 +1,136 @@
+"""`diarbench run`: plan, run what is missing, score, show, write the page."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from diarbench.cli.common import CardsOption, Format, FormatOption, RuleOption, console, note, print_json
+from diarbench.errors import InputError
+
+if TYPE_CHECKING:
+    from diarbench.loaders import Dataset
+    from diarbench.registry import Registry
+
+
+class DeviceChoice(StrEnum):
+    """Where systems run."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def run(
+    report: Annotated[
+        str | None,
+        typer.Argument(metavar="[REPORT]", help="A report card (its name, or a .toml): systems and datasets."),
+    ] = None,
+    systems: Annotated[
+        list[str] | None,
+        typer.Option("--system", "-s", help="A system: name, pattern ('silero-*') or card. Repeatable."),
+    ] = None,
+    datasets: Annotated[
+        list[str] | None, typer.Option("--dataset", "-d", help="A dataset: name, pattern or card. Repeatable.")
+    ] = None,
+    device: Annotated[
+        DeviceChoice, typer.Option(help="auto: the GPU for systems that can use one.")
+    ] = DeviceChoice.auto,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of each system.")] = 1,
+    runs: Annotated[Path, typer.Option(metavar="DIR", help="Where results are kept.")] = Path("runs"),
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N recordings of each dataset.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Run what is there, too.")] = False,
+    rule: RuleOption = "",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The page [DIR/leaderboard.html].")] = None,
+    machine: Annotated[str | None, typer.Option(help="A name for this machine [from its hardware].")] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(min=1.0, help="Seconds for one recording [600 + 20 x its length].")
+    ] = None,
+    cards: CardsOption = [],  # noqa: B006  typer reads it, nobody writes it
+    format: FormatOption = Format.table,
+) -> None:
+    """Run systems on datasets: only what is missing. Ends with the leaderboard and an HTML page."""
+    from diarbench.board import read_board
+    from diarbench.cli.progress import progress
+    from diarbench.execute import execute
+    from diarbench.files import write_whole
+    from diarbench.measure.machine import fingerprint, machine_name
+    from diarbench.plan import plan
+    from diarbench.registry import Registry
+    from diarbench.rttm import check_id
+    from diarbench.scoring import RULES, find_rule
+
+    registry = Registry.standard(cards)
+    title, wanted_systems, wanted_datasets, default_rule = _wanted(registry, report, systems, datasets)
+    ranking = find_rule(rule or default_rule)
+    jobs = plan(
+        registry.choose_systems(wanted_systems),
+        load_datasets(registry, wanted_datasets),
+        device=device.value,
+        threads=threads,
+        limit=limit,
+    )
+    facts = fingerprint()
+    name = check_id(machine, "--machine") if machine else machine_name(facts)
+    with progress() as shown:
+        outcome = execute(
+            jobs, root=runs, machine=name, machine_facts=facts, progress=shown, again=again, time_limit=time_limit
+        )
+    board = read_board(
+        [runs],
+        title=title,
+        rules=list(RULES.values()),
+        rule=ranking,
+        systems=list(dict.fromkeys(job.system.spec.name for job in jobs)),
+        datasets=list(dict.fromkeys(job.dataset.name for job in jobs)),
+        limit=limit,
+        only=outcome.folders.values(),
+    )
+    from diarbench.report import leaderboard_json, print_leaderboard, render_html
+
+    page = output or runs / "leaderboard.html"
+    write_whole(page, render_html(board, generated=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"))
+    if format is Format.json:
+        print_json({**leaderboard_json(board), "page": str(page), "done": outcome.done, "kept": outcome.kept,
+                    "failures": list(outcome.failures)})  # fmt: skip
+    else:
+        print_leaderboard(board, console())
+        typer.echo(f"\n{outcome.done} recordings run, {outcome.kept} already there. Page: {page}")
+    for failure in outcome.failures:
+        typer.echo(f"failed: {failure}", err=True)
+    if outcome.failures:
+        raise typer.Exit(1)
+
+
+def load_datasets(registry: Registry, wanted: list[str]) -> list[Dataset]:
+    """Datasets by name, checked; making one shows its progress."""
+    from diarbench.loaders import load_dataset
+
+    loaded = []
+    for name, (path, card) in registry.choose_datasets(wanted).items():
+        if card.simulate is not None:
+            note(f"{name}: simulated conversations are made once and kept in the cache; this takes a while")
+        dataset = load_dataset(name, path, card)
+        for text in dataset.notes:
+            note(text)
+        loaded.append(dataset)
+    return loaded
+
+
+def _wanted(
+    registry: Registry, report: str | None, systems: list[str] | None, datasets: list[str] | None
+) -> tuple[str, list[str], list[str], str]:
+    """Title, systems, datasets and rule: from the report card, where -s and -d don't say otherwise."""
+    if report is None:
+        if not systems or not datasets:
+            lacking = "systems (-s)" if not systems else "datasets (-d)"
+            raise InputError(
+                f"nothing to run: name {lacking}, or a report card such as demo; `diarbench list` shows what there is"
+            )
+        return "Leaderboard", systems, datasets, "full"
+    _, card = registry.choose_report(report)
+    return card.title, systems or card.systems, datasets or card.datasets, card.rule

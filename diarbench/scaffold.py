@@ -1,0 +1,51 @@
+"""Start a system: a card and an adapter that already work, written whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from diarbench.cards import check_name
+from diarbench.errors import InputError
+from diarbench.files import write_whole
+
+_ADAPTER = '''"""__NAME__: put your system here. This one says that somebody speaks wherever it is loud."""
+
+import numpy as np
+
+
+class System:
+    """Options of the card arrive as keyword arguments."""
+
+    def __init__(self, *, threshold: float = 0.01) -> None:
+        self.threshold = threshold
+
+    def diarize(self, audio):
+        """Turns as (start, end, speaker), in seconds. audio.mono() is float32 in [-1, 1], audio.sample_rate in Hz."""
+        frame = audio.sample_rate // 10
+        frames = audio.mono()[: len(audio.mono()) // frame * frame].reshape(-1, frame)
+        loud = np.sqrt((frames**2).mean(axis=1)) > self.threshold
+        return [(i / 10, (i + 1) / 10, "speaker") for i in np.flatnonzero(loud)]
+'''
+
+_CARD = """title    = "__NAME__"
+adapter  = "./adapter.py:System"
+requires = ["numpy"]                # what has to be installed, as pip writes it
+
+[options]
+threshold = 0.01
+"""
+
+
+def write_system(name: str, systems: Path) -> tuple[Path, Path]:
+    """`systems/NAME/NAME.toml` and `systems/NAME/adapter.py`; returns both paths.
+
+    Raises CardError for a name that can't be one, InputError where the folder is already there.
+    """
+    folder = systems / name
+    card, adapter = folder / f"{name}.toml", folder / "adapter.py"
+    check_name(name, card)
+    if folder.exists():
+        raise InputError(f"{folder}: already there; choose another name, or remove it first")
+    write_whole(adapter, _ADAPTER.replace("__NAME__", name))
+    write_whole(card, _CARD.replace("__NAME__", name))
+    return card, adapter
