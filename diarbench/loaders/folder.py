@@ -36,7 +36,9 @@ def load_folder(root: Path, card: DatasetCard, folder: Folder) -> tuple[list[Lab
             raise InputError(f"{root / card.uem}: no scoring region for the recording {recording_id!r}")
         uem = uems[recording_id] if uems is not None else None
         recordings.append(_recording(recording_id, card, audio, root, references[recording_id], uem))
-    return recordings, _notes(root, folder, ids, audio, references)
+    # A list or a UEM that names the recordings says by itself that the rest is not meant.
+    named = folder.list is not None or (uems is not None and set(uems) == set(ids))
+    return recordings, () if named else _notes(root, audio, references)
 
 
 def read_references(place: Path) -> dict[str, Turns]:
@@ -125,13 +127,8 @@ def _recording(
     return LabelledRecording(recording, reference, uem if uem is not None else ((0.0, header.duration),))
 
 
-def _notes(
-    root: Path, folder: Folder, ids: list[str], audio: dict[str, Path] | None, references: dict[str, Turns]
-) -> tuple[str, ...]:
-    notes = []
-    chosen = set(ids)
-    if folder.list is None and audio is not None and (unlabelled := sorted(set(audio) - chosen)):
-        notes.append(f"{root}: {len(unlabelled)} audio files have no reference and are left out ({unlabelled[0]}, ...)")
-    if folder.list is not None and (unlisted := sorted(set(references) - chosen)):
-        notes.append(f"{root}: {len(unlisted)} references are not in the list and are left out ({unlisted[0]}, ...)")
-    return tuple(notes)
+def _notes(root: Path, audio: dict[str, Path] | None, references: dict[str, Turns]) -> tuple[str, ...]:
+    unlabelled = sorted(set(audio or ()) - set(references))
+    if not unlabelled:
+        return ()
+    return (f"{root}: {len(unlabelled)} audio files have no reference and are left out ({unlabelled[0]}, ...)",)
