@@ -215,7 +215,8 @@ def _short(value: Option) -> str:
 
 def _explain(path: Path, text: str, kind: type[BaseModel], error: ValidationError) -> str:
     """The first problem in one line; how many more there are."""
-    problems = error.errors()
+    # A mistyped key is both unknown and missing; the first says more.
+    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     first = problems[0]
     keys = [str(part) for part in first["loc"]]
     line = _line_of(text, keys)

@@ -1,0 +1,123 @@
+"""`diarbench run`, `report` and `compare` as a user meets them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_run_scores_and_writes_a_page(diarbench, here):
+    answer = diarbench("run", "-s", "good", "-s", "deaf", "-d", "mine", "--format", "json")
+    assert answer.code == 0, answer.err
+    board = json.loads(answer.out)
+    lines = {line["system"]: line for line in board["lines"]}
+    assert lines["good"]["rank"] == 1
+    assert lines["good"]["macro"]["full"] == pytest.approx(0.0, abs=1e-9)
+    assert lines["deaf"]["macro"]["full"] == pytest.approx(1.0)
+    assert board["done"] == 6
+    assert Path(board["page"]).read_text().startswith("<!doctype html>")
+
+
+def test_a_second_run_does_nothing_again(diarbench, here):
+    diarbench("run", "-s", "good", "-d", "mine")
+    before = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("recordings/*")}
+    answer = diarbench("run", "-s", "good", "-d", "mine", "--format", "json")
+    assert json.loads(answer.out)["kept"] == 3
+    assert json.loads(answer.out)["done"] == 0
+    assert before == {path: path.stat().st_mtime_ns for path in Path("runs").rglob("recordings/*")}
+    again = diarbench("run", "-s", "good", "-d", "mine", "--again", "--format", "json")
+    assert json.loads(again.out)["done"] == 3
+
+
+def test_a_failing_system_leaves_the_rest_and_shows(diarbench, here):
+    Path("systems/bad").mkdir()
+    Path("systems/bad/adapter.py").write_text(
+        "class System:\n    def diarize(self, audio):\n"
+        "        if audio.recording.id == 'b':\n            raise RuntimeError('out of ideas')\n"
+        "        return [(1, 3, 'A')]\n"
+    )
+    Path("systems/bad/bad.toml").write_text('title = "Bad"\nadapter = "./adapter.py:System"\n')
+    answer = diarbench("run", "-s", "bad", "-s", "good", "-d", "mine", "--format", "json")
+    assert answer.code == 1
+    board = json.loads(answer.out)
+    lines = {line["system"]: line for line in board["lines"]}
+    assert lines["good"]["rank"] == 1
+    assert lines["bad"]["rank"] is None
+    assert "out of ideas" in answer.err
+    assert "out of ideas" in Path(board["page"]).read_text()
+
+
+def test_limit_runs_the_first_and_says_so(diarbench, here):
+    answer = diarbench("run", "-s", "good", "-d", "mine", "--limit", 2, "--format", "json")
+    assert json.loads(answer.out)["done"] == 2
+    assert json.loads(answer.out)["lines"][0]["rank"] == 1
+    whole = diarbench("report", "--format", "table")
+    assert "2 of 3" in whole.out
+
+
+@pytest.mark.parametrize(("format", "sign"), [("md", "| "), ("latex", "\\toprule"), ("csv", "system"), ("json", "{")])
+def test_report_formats(diarbench, here, format, sign):
+    diarbench("run", "-s", "good", "-d", "mine")
+    answer = diarbench("report", "--format", format)
+    assert answer.code == 0
+    assert sign in answer.out
+    written = diarbench("report", "--format", format, "-o", f"out.{format}")
+    assert written.code == 0
+    assert Path(f"out.{format}").read_text().strip() == answer.out.strip()
+
+
+def test_report_of_nothing_is_an_error(diarbench, here):
+    assert diarbench("report").code == 2
+    Path("empty").mkdir()
+    answer = diarbench("report", "--runs", "empty")
+    assert answer.code == 2
+    assert "no results in empty" in answer.err
+    assert not Path("leaderboard.html").exists()
+
+
+def test_compare_says_the_difference(diarbench, here):
+    diarbench("run", "-s", "good", "-s", "deaf", "-d", "mine")
+    answer = diarbench("compare", "good", "deaf", "--format", "json")
+    result = json.loads(answer.out)
+    assert result["macro"]["b_minus_a"] == pytest.approx(1.0)
+    assert result["datasets"]["mine"]["recordings"] == 3
+    assert len(result["recordings"]) == 3
+    assert "+100.00" in diarbench("compare", "good", "deaf").out
+    unknown = diarbench("compare", "good", "dea")
+    assert unknown.code == 2
+    assert "did you mean deaf" in unknown.err
+
+
+def test_several_cards_by_pattern_and_path(diarbench, here):
+    answer = diarbench("run", "-s", "g*", "-s", "systems/deaf.toml", "-d", "datasets/mine.toml", "--format", "json")
+    assert {line["system"] for line in json.loads(answer.out)["lines"]} == {"good", "deaf"}
+
+
+def test_a_report_card(diarbench, here):
+    Path("reports").mkdir()
+    Path("reports/ours.toml").write_text('title = "Ours"\nsystems = ["good"]\ndatasets = ["mine"]\nrule = "fair"\n')
+    answer = diarbench("run", "ours", "--format", "json")
+    assert json.loads(answer.out)["title"] == "Ours"
+    assert json.loads(answer.out)["rule"] == "fair"
+    assert "Ours" in diarbench("report", "ours", "--format", "table").out
+
+
+def test_a_plugin_arrives_by_entry_point(here, tmp_path_factory):
+    target = tmp_path_factory.mktemp("site")
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    install += ["--no-build-isolation", "--target", str(target), str(ROOT / "tests" / "sample_plugin")]
+    subprocess.run(install, check=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(target), str(ROOT)])}
+    command = [sys.executable, "-m", "diarbench", "run", "-s", "sample-loud", "-d", "mine", "--format", "json"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    line = json.loads(done.stdout)["lines"][0]
+    assert line["system"] == "sample-loud"
+    assert line["macro"]["full"] == pytest.approx(0.0)

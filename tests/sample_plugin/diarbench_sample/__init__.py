@@ -1,0 +1,1 @@
+"""A plug-in; listing its cards must not import it."""
