@@ -1,0 +1,1 @@
+"""Networks of our own, which load published weights; torch is imported here and not outside."""

@@ -1,0 +1,1 @@
+"""The steps between networks and turns: speech spans, windows, embeddings, clusters. All deterministic."""
