@@ -67,7 +67,7 @@ class Folder(_Strict):
     """Audio, references and a list in plain folders."""
 
     root: Text = "."  # beside the card, or in one of the data folders ($DIARBENCH_DATA)
-    audio: Text | None = "audio"  # a folder; searched with its sub-folders for ID.wav, ID.flac, ...
+    audio: Text = "audio"  # a folder, searched with its sub-folders for ID.wav, ID.flac, ...; or "none"
     reference: Text = "reference"  # an RTTM file, or a folder of them
     list: Text | None = None  # one id per line; without it, every recording of the references
 

@@ -23,7 +23,7 @@ def load_folder(root: Path, card: DatasetCard, folder: Folder) -> tuple[list[Lab
     """
     references = read_references(root / folder.reference)
     uems = None if card.uem == "whole-file" else read_uems(root / card.uem)
-    audio = index_audio(root / folder.audio) if folder.audio is not None else None
+    audio = index_audio(root / folder.audio) if folder.audio != "none" else None
     ids = read_list(root / folder.list) if folder.list is not None else sorted(references)
     recordings = []
     for recording_id in ids:

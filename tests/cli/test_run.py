@@ -17,12 +17,12 @@ def test_run_scores_and_writes_a_page(diarbench, here):
     answer = diarbench("run", "-s", "good", "-s", "deaf", "-d", "mine", "--format", "json")
     assert answer.code == 0, answer.err
     board = json.loads(answer.out)
-    lines = {line["system"]: line for line in board["lines"]}
+    lines = {line["system"]: line for line in board["systems"]}
     assert lines["good"]["rank"] == 1
-    assert lines["good"]["macro"]["full"] == pytest.approx(0.0, abs=1e-9)
-    assert lines["deaf"]["macro"]["full"] == pytest.approx(1.0)
+    assert lines["good"]["macro_der"]["full"] == pytest.approx(0.0, abs=1e-9)
+    assert lines["deaf"]["macro_der"]["full"] == pytest.approx(1.0)
     assert board["done"] == 6
-    assert Path(board["page"]).read_text().startswith("<!doctype html>")
+    assert Path(board["page"]).read_text().lower().startswith("<!doctype html>")
 
 
 def test_a_second_run_does_nothing_again(diarbench, here):
@@ -47,7 +47,7 @@ def test_a_failing_system_leaves_the_rest_and_shows(diarbench, here):
     answer = diarbench("run", "-s", "bad", "-s", "good", "-d", "mine", "--format", "json")
     assert answer.code == 1
     board = json.loads(answer.out)
-    lines = {line["system"]: line for line in board["lines"]}
+    lines = {line["system"]: line for line in board["systems"]}
     assert lines["good"]["rank"] == 1
     assert lines["bad"]["rank"] is None
     assert "out of ideas" in answer.err
@@ -57,7 +57,7 @@ def test_a_failing_system_leaves_the_rest_and_shows(diarbench, here):
 def test_limit_runs_the_first_and_says_so(diarbench, here):
     answer = diarbench("run", "-s", "good", "-d", "mine", "--limit", 2, "--format", "json")
     assert json.loads(answer.out)["done"] == 2
-    assert json.loads(answer.out)["lines"][0]["rank"] == 1
+    assert json.loads(answer.out)["systems"][0]["rank"] == 1
     whole = diarbench("report", "--format", "table")
     assert "2 of 3" in whole.out
 
@@ -97,7 +97,7 @@ def test_compare_says_the_difference(diarbench, here):
 
 def test_several_cards_by_pattern_and_path(diarbench, here):
     answer = diarbench("run", "-s", "g*", "-s", "systems/deaf.toml", "-d", "datasets/mine.toml", "--format", "json")
-    assert {line["system"] for line in json.loads(answer.out)["lines"]} == {"good", "deaf"}
+    assert {line["system"] for line in json.loads(answer.out)["systems"]} == {"good", "deaf"}
 
 
 def test_a_report_card(diarbench, here):
@@ -118,6 +118,6 @@ def test_a_plugin_arrives_by_entry_point(here, tmp_path_factory):
     command = [sys.executable, "-m", "diarbench", "run", "-s", "sample-loud", "-d", "mine", "--format", "json"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    line = json.loads(done.stdout)["lines"][0]
+    line = json.loads(done.stdout)["systems"][0]
     assert line["system"] == "sample-loud"
-    assert line["macro"]["full"] == pytest.approx(0.0)
+    assert line["macro_der"]["full"] == pytest.approx(0.0)

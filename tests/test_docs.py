@@ -1,0 +1,55 @@
+"""README and docs run: each page is a script in a folder of its own, read from top to bottom.
+
+A block whose first line is a comment with a path is written there; other `python` and `bash` blocks are run. Blocks
+marked `text`, `json` or `console` show something. Lines in EXEMPT are checked elsewhere or need what a test can't have.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"# ([\w./-]+\.\w+)\n")
+SHOWN = {"text", "json", "console"}
+
+# Each would install or benchmark for minutes. This list may only shrink.
+EXEMPT = {"make demo", "make test", "make check", "make fix", "make constraints"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page_runs(page: Path, tmp_path: Path):
+    environment = {
+        **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTHONPATH": str(ROOT),
+    }
+    for kind, text in BLOCK.findall(page.read_text()):
+        if kind in SHOWN:
+            continue
+        assert kind in {"bash", "python", "toml"}, f"{page.name}: a block is marked {kind!r}"
+        if path := FILE.match(text):
+            target = tmp_path / path[1]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text)
+            continue
+        assert kind != "toml", f"{page.name}: a TOML block names no file: {text[:60]}"
+        if kind == "bash":
+            text = "\n".join(line for line in text.splitlines() if line.split("#")[0].strip() not in EXEMPT)
+        command = ["bash", "-euo", "pipefail", "-c", text] if kind == "bash" else [sys.executable, "-c", text]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{page.name}:\n{text}\n{done.stdout}\n{done.stderr}"
+
+
+def test_links_lead_somewhere():
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+            if not link.startswith("http"):
+                assert (page.parent / link).exists(), f"{page.name} links to {link}"
