@@ -1,0 +1,301 @@
+"""A leaderboard as one HTML file that needs no network: style, script, charts and their library are inlined."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from diarbench.report import text
+from diarbench.report.columns import best_values, has_zeros, is_best, table_columns
+from diarbench.report.provenance import common_facts, flatten, provenance_tables
+from diarbench.report.troubles import troubles
+
+if TYPE_CHECKING:
+    import jinja2
+    from markupsafe import Markup
+
+    from diarbench.leaderboard import Column, Leaderboard, Line
+    from diarbench.report.columns import TableColumn
+
+# The page stays under 2 MB: the chart library takes 0.9 MB, so what grows with the results is bounded, and the
+# page says what it leaves out.
+_MOST_RECORDING_CELLS = 16_000
+_MOST_TROUBLES = 200
+_HEAT = (0.05, 0.10, 0.15, 0.20, 0.30, 0.40, 0.60, 0.80)  # DERs at which a recording's cell gets one step darker
+
+
+def render_html(board: Leaderboard, *, generated: str) -> str:
+    """The page of a board; `generated` says when, in words for the reader.
+
+    Names, titles and errors appear as text whatever they hold: the template escapes them, the data of the charts
+    is JSON without `<`, `>` and `&`, and the page's policy runs only the scripts whose digests it names.
+    """
+    from diarbench.report.charts import cost_charts, error_chart
+
+    costs = cost_charts(board) if board.lines else []
+    errors = [error_chart(board, column, number) for number, column in enumerate(board.columns)] if board.lines else []
+    recordings = _recordings(board)
+    charts = [*costs, *errors, *(part["chart"] for part in recordings if part["chart"])]
+    specs = {chart.id: chart.spec for chart in charts if chart.spec is not None}
+    found = troubles(board)
+    columns = table_columns(board)
+    return _environment().get_template("page.html.j2").render(
+        _assets(specs),
+        board=board,
+        generated=generated,
+        alarms=_alarms(board),
+        machines=_machines(board),
+        methods=sorted({text.method(line.entry.compression) for line in board.lines}),
+        groups=_groups(columns),
+        heads=_heads(board, columns),
+        rows=_rows(board, columns),
+        troubles=found[:_MOST_TROUBLES],
+        more_troubles=max(0, len(found) - _MOST_TROUBLES),
+        costs=costs,
+        errors=errors,
+        recordings=recordings,
+        systems=[line.entry.system for line in board.lines],
+        digests={column.name: column.digest for column in board.columns},
+        common=common_facts(board),
+        runs=sum(len(line.entry.provenance) for line in board.lines),
+        provenance=provenance_tables(board),
+    )  # fmt: skip
+
+
+def _environment() -> jinja2.Environment:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("diarbench.report"),
+        autoescape=True,  # for every template: select_autoescape goes by file endings, and .j2 is none of its own
+        undefined=jinja2.StrictUndefined,
+        finalize=_printable,
+    )
+    helpers = {function.__name__: function for function in (text.many, text.minutes, text.some, text.clip, text.plain)}
+    environment.globals.update(helpers)
+    return environment
+
+
+def _printable(value: object) -> object:
+    """Text of a board without characters that can't be encoded or that turn the line's direction."""
+    return text.plain(value) if type(value) is str else value
+
+
+def _assets(specs: Mapping[str, Any]) -> dict[str, Any]:
+    """Style, scripts and chart data, and the policy that admits exactly these."""
+    from markupsafe import Markup
+
+    style, script = _resource("page.css"), _resource("page.js")
+    bundle = _bundle() if specs else ""
+    scripts = " ".join(_digest(source) for source in (script, bundle) if source)
+    policy = (
+        f"default-src 'none'; script-src {scripts}; style-src {_digest(style)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return {
+        "policy": Markup(policy),  # noqa: S704  digests only, nothing of the board
+        "style": _raw(style, "</style"),
+        "script": _raw(script, "</script"),
+        "bundle": _raw(bundle, "</script"),
+        "charts_json": _script_json(specs) if specs else "",
+    }
+
+
+def _resource(name: str) -> str:
+    from importlib.resources import files
+
+    return (files("diarbench.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def _bundle() -> str:
+    """Vega, Vega-Lite and Vega-Embed in one script that sets `vegaEmbed` (about 0.9 MB)."""
+    import vl_convert
+
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+
+
+def _raw(source: str, end: str) -> Markup:
+    """A style sheet or script to stand in its element as it is; raises ValueError if it would end the element."""
+    from markupsafe import Markup
+
+    if end in source.lower() or "<!--" in source or "\r" in source:
+        raise ValueError(f"an inlined file holds {end}, <!-- or a carriage return, which HTML would change")
+    return Markup(source)  # noqa: S704  a file of this package or of the chart library
+
+
+def _script_json(value: object) -> Markup:
+    """JSON that can stand in a script element: no character in it means anything to HTML."""
+    from markupsafe import Markup
+
+    encoded = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    for character in "<>&":
+        encoded = encoded.replace(character, f"\\u{ord(character):04x}")
+    return Markup(encoded)  # noqa: S704  escaped just above; json.dumps escapes all that is not ASCII
+
+
+def _digest(source: str) -> str:
+    """How a policy names a script or style sheet that it admits."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
+
+
+def _alarms(board: Leaderboard) -> list[dict[str, str]]:
+    """What must not be overlooked, in the head of the page."""
+    failed = {}
+    for line in board.lines:
+        count = _failures(line)
+        if count:
+            failed[line.entry.system] = count
+    problems = [line.entry.system for line in board.lines if line.entry.problems]
+    alarms = []
+    if failed:
+        what = f"{text.many(len(failed), 'system')} failed on {text.many(sum(failed.values()), 'recording')}:"
+        alarms.append({"what": what, "who": text.some(list(failed), 12)})
+    if problems:
+        alarms.append({"what": "Problems were reported of", "who": text.some(problems, 12)})
+    return alarms
+
+
+def _failures(line: Line) -> int:
+    return sum(len(score.failures) for score in line.entry.scores.values())
+
+
+def _machines(board: Leaderboard) -> list[dict[str, Any]]:
+    names = dict.fromkeys([*board.machines, *(place.machine for place in board.places)])
+    known = {name: board.machines.get(name, {}) for name in names}
+    return [{"name": name, "hardware": text.hardware(facts), "facts": flatten(facts)} for name, facts in known.items()]
+
+
+def _groups(columns: Sequence[TableColumn]) -> list[dict[str, Any]]:
+    runs = itertools.groupby(columns, key=lambda column: column.group)
+    return [{"name": name, "width": len(list(run))} for name, run in runs]
+
+
+def _starts(columns: Sequence[TableColumn]) -> list[bool]:
+    """Whether each column is the first of its group."""
+    return [index == 0 or columns[index - 1].group != column.group for index, column in enumerate(columns)]
+
+
+def _heads(board: Leaderboard, columns: Sequence[TableColumn]) -> list[dict[str, str]]:
+    return [
+        {
+            "head": column.head,
+            "note": column.note,
+            "classes": _classes(first=first, ranking=column.key == f"macro_der.{board.rule.name}"),
+        }
+        for column, first in zip(columns, _starts(columns), strict=True)
+    ]
+
+
+def _rows(board: Leaderboard, columns: tuple[TableColumn, ...]) -> list[dict[str, Any]]:
+    best = best_values(board, columns)
+    baselines = {line.entry.baseline for line in board.lines}
+    firsts = _starts(columns)
+    rows = []
+    for order, line in enumerate(board.lines):
+        cells = []
+        for column, first in zip(columns, firsts, strict=True):
+            value = column.value(line)
+            cell = _cell(column, value, first, ranking=column.key == f"macro_der.{board.rule.name}")
+            if value is not None and is_best(column, line, best):
+                cell["classes"] += " best"
+            elif column.key == "nonzero_parameters" and not has_zeros(line):
+                cell["classes"] += " same"
+            if value is None and column.key.startswith("delta.") and line.entry.system in baselines:
+                cell["text"] = "baseline"
+            cells.append(cell)
+        rows.append(
+            {
+                "ranked": line.rank is not None,
+                "rank": text.NOTHING if line.rank is None else line.rank,
+                "order": order,
+                "system": line.entry.system,
+                "title": line.entry.title,
+                "method": text.method(line.entry.compression),
+                "facts": _facts(line),
+                "failed": _failures(line),
+                "reason": line.unranked,
+                "cells": cells,
+            }
+        )
+    return rows
+
+
+def _facts(line: Line) -> str:
+    """How the system was compressed; nothing for one that was not."""
+    facts = text.compression_facts(line.entry.compression)
+    return "" if facts == "none" else facts
+
+
+def _cell(column: TableColumn, value: float | None, first: bool, *, ranking: bool) -> dict[str, str]:
+    if value is None:
+        return {"text": text.NOTHING, "sort": "", "title": "", "classes": _classes(first=first, none=True)}
+    change = column.key.startswith("delta.")
+    return {
+        "text": column.show(value),
+        "sort": repr(value),
+        "title": _all_digits(column, value),
+        "classes": _classes(first=first, ranking=ranking, better=change and value < 0, worse=change and value > 0),
+    }
+
+
+def _all_digits(column: TableColumn, value: float) -> str:
+    """The value as it was measured, with its unit."""
+    if column.show is text.percent:
+        return f"{100 * value:.6g} %"
+    if column.show is text.points:
+        return f"{100 * value:+.6g} points"
+    if column.show is text.size:
+        return f"{value:,.0f} bytes"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
+
+
+def _classes(**flags: bool) -> str:
+    return "".join(f" {name}" for name, on in flags.items() if on)
+
+
+def _recordings(board: Leaderboard) -> list[dict[str, Any]]:
+    """By dataset: the DER of every recording and system, and the spread over recordings."""
+    from diarbench.report.charts import spread_chart
+
+    left = _MOST_RECORDING_CELLS
+    parts = []
+    for number, column in enumerate(board.columns if board.lines else ()):
+        cells = len(column.recordings) * len(board.lines)
+        fits = cells <= left
+        left -= cells if fits else 0
+        parts.append(
+            {
+                "label": column.label,
+                "cells": cells,
+                "rows": list(_recording_rows(board, column)) if fits else None,
+                "chart": spread_chart(board, column, number),
+            }
+        )
+    return parts
+
+
+def _recording_rows(board: Leaderboard, column: Column) -> Iterable[dict[str, Any]]:
+    scores = [line.entry.scores.get(column.name) for line in board.lines]
+    for name in column.recordings:
+        yield {"name": name, "cells": [_recording_cell(score, name, board.rule.name) for score in scores]}
+
+
+def _recording_cell(score: Any, recording: str, rule: str) -> Markup:
+    """One table cell, without a closing tag, which HTML lets out: there may be thousands."""
+    from markupsafe import Markup
+
+    if score is not None and recording in score.failures:
+        return Markup("<td class=f>failed")
+    if score is None or recording not in score.recordings:
+        return Markup("<td class=n>–")
+    der = score.recordings[recording][rule].der
+    if der is None:
+        return Markup("<td class=n>n/a")
+    step = sum(der > limit for limit in _HEAT)
+    return Markup(f"<td class=h{step}>{text.percent(der)}")  # noqa: S704  numbers only

@@ -1,0 +1,137 @@
+"""A leaderboard as plain JSON values; the keys are documented in docs/json.md and stable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import date, time
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from diarbench.errors import StoreError
+
+if TYPE_CHECKING:
+    from diarbench.leaderboard import Column, Leaderboard, Line, Place, Score
+    from diarbench.scoring import ErrorTimes, ScoringRule
+    from diarbench.types import Complexity
+
+FORMAT = 1
+
+
+def leaderboard_json(board: Leaderboard) -> dict[str, Any]:
+    """The board with everything that was measured, for `json.dumps(..., allow_nan=False)`.
+
+    DERs are fractions or None, times seconds. Raises StoreError where a value has no place in JSON: one that is
+    not finite, or an object of an unknown type, for example in a card's [compression].
+    """
+    return {
+        "format": FORMAT,
+        "title": board.title,
+        "version": board.version,
+        "rule": board.rule.name,
+        "rules": [_rule(rule) for rule in board.rules],
+        "datasets": [_column(column) for column in board.columns],
+        "places": [_place(place) for place in board.places],
+        "machines": _plain(board.machines, "machines"),
+        "systems": [_line(board, line) for line in board.lines],
+    }
+
+
+def _rule(rule: ScoringRule) -> dict[str, Any]:
+    return {"name": rule.name, "label": rule.label, "collar": rule.collar, "overlap": rule.overlap}
+
+
+def _column(column: Column) -> dict[str, Any]:
+    return {
+        "name": column.name,
+        "title": column.title,
+        "digest": column.digest,
+        "synthetic": column.synthetic,
+        "licence": column.licence,
+        "recordings": list(column.recordings),
+        "total": column.total,
+        "audio": column.audio,
+    }
+
+
+def _place(place: Place) -> dict[str, Any]:
+    return {"machine": place.machine, "device": place.device, "threads": place.threads}
+
+
+def _line(board: Leaderboard, line: Line) -> dict[str, Any]:
+    entry = line.entry
+    scores = {name: _score(board, score) for name, score in entry.scores.items()}
+    speeds = [
+        _place(place) | {"wall": speed.wall, "audio": speed.audio, "rtf": speed.rtf if speed.audio > 0 else None}
+        for place, speed in sorted(entry.speeds.items())
+    ]
+    found = {
+        "rank": line.rank,
+        "unranked": line.unranked,
+        "system": entry.system,
+        "title": entry.title,
+        "baseline": entry.baseline,
+        "compression": entry.compression,
+        "macro_der": line.macro,
+        "delta": line.delta,
+        "scores": scores,
+        "speeds": speeds,
+        "complexity": _complexity(entry.complexity),
+        "problems": entry.problems,
+        "provenance": entry.provenance,
+    }
+    return {key: _plain(value, f"{entry.system}: {key}") for key, value in found.items()}
+
+
+def _score(board: Leaderboard, score: Score) -> dict[str, Any]:
+    return {
+        "complete": score.complete,
+        "rules": {
+            rule.name: {
+                "overall": _times(score.total(rule.name)) | {"der": score.der(rule.name)},
+                "recordings": {name: _times(times[rule.name]) for name, times in score.recordings.items()},
+            }
+            for rule in board.rules
+        },
+        "failures": score.failures,
+        "missing": score.missing,
+    }
+
+
+def _times(times: ErrorTimes) -> dict[str, float | None]:
+    return {
+        "der": times.der,
+        "missed": times.missed,
+        "false_alarm": times.false_alarm,
+        "confusion": times.confusion,
+        "scored": times.scored,
+    }
+
+
+def _complexity(complexity: Complexity | None) -> dict[str, Any] | None:
+    if complexity is None:
+        return None
+    return {
+        "parameters": complexity.parameters,
+        "nonzero_parameters": complexity.nonzero_parameters,
+        "parameters_by_stage": complexity.parameters_by_stage,
+        "weight_bytes": complexity.weight_bytes,
+    }
+
+
+def _plain(value: object, where: str) -> Any:
+    """The value in JSON's own types; `where` is said in errors."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise StoreError(f"{where} is {value}, which JSON cannot hold; correct it where it comes from")
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        items = sorted(value, key=str) if isinstance(value, set | frozenset) else value
+        return [_plain(item, f"{where}[{index}]") for index, item in enumerate(items)]
+    if isinstance(value, PurePath | date | time):
+        return str(value)
+    raise StoreError(f"{where} is of type {type(value).__name__}, which JSON cannot hold; make it text or a number")

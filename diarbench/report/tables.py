@@ -1,0 +1,174 @@
+"""The table of a leaderboard as Markdown, LaTeX and CSV, with the columns of columns.py; pure functions."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from diarbench.report import text
+from diarbench.report.columns import TableColumn, best_values, is_best, table_columns
+from diarbench.report.troubles import troubles
+
+if TYPE_CHECKING:
+    from diarbench.leaderboard import Leaderboard, Line
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}",
+    "±": r"$\pm$", "×": r"$\times$", "Δ": r"$\Delta$", "−": "$-$", "–": "--", "…": r"\dots{}", "µ": r"$\mu$",
+}  # fmt: skip
+_MARKDOWN = re.compile(r"([\\`*_\[\]|~])")
+_FORMULA = re.compile(r"\s*[=+\-@\t\r＝＋－＠]")
+
+
+def render_markdown(board: Leaderboard) -> str:
+    """The table for GitHub and the like: a heading, the ranked lines, then why others have no rank, and failures.
+
+    The best value of a column is bold. Names are escaped, so that they show as they are.
+    """
+    columns = table_columns(board)
+    best = best_values(board, columns)
+    heads = ["Rank", "System", "Title", "Compression", *(_full_head(column) for column in columns)]
+    rows = [
+        [
+            str(line.rank) if line.rank is not None else text.NOTHING,
+            _markdown(line.entry.system),
+            _markdown(line.entry.title),
+            _markdown(text.compression_facts(line.entry.compression)),
+            *(f"**{cell}**" if is_best(column, line, best) else cell for column, cell in _cells(line, columns)),
+        ]
+        for line in board.lines
+    ]
+    rule = " | ".join([":--", *[":--"] * 3, *["--:"] * len(columns)])
+    table = [_markdown_row(map(_markdown, heads)), f"| {rule} |", *map(_markdown_row, rows)]
+    parts = [f"# {_markdown(board.title)}", "\n".join(map(_markdown, _preface(board))), "\n".join(table)]
+    sentences = [trouble.sentence for trouble in troubles(board)]
+    for heading, notes in (("Not ranked", _unranked(board)), ("Failures and problems", sentences)):
+        if notes:
+            parts.append(f"## {heading}\n\n" + "\n".join(f"- {_markdown(note)}" for note in notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def render_latex(board: Leaderboard) -> str:
+    r"""A `table` environment with booktabs rules (`\usepackage{booktabs}`, and T1 fonts for quotes in names).
+
+    Titles are left out, being too wide for a page; the caption says the rule, and which lines have no rank.
+    """
+    columns = table_columns(board)
+    best = best_values(board, columns)
+    groups = [(name, len(list(run))) for name, run in itertools.groupby(columns, key=lambda column: column.group)]
+    starts = list(itertools.accumulate((width for _, width in groups), initial=4))
+    spans = [rf"\multicolumn{{{width}}}{{c}}{{{_latex(name)}}}" for name, width in groups]
+    rules = [
+        rf"\cmidrule(lr){{{start}-{start + width - 1}}}"
+        for start, (_, width) in zip(starts, groups, strict=False)
+    ]  # fmt: skip
+    rows = [
+        [
+            str(line.rank) if line.rank is not None else "--",
+            _latex(line.entry.system),
+            _latex(text.compression_facts(line.entry.compression)),
+            *(
+                rf"\textbf{{{_latex(cell)}}}" if is_best(column, line, best) else _latex(cell)
+                for column, cell in _cells(line, columns)
+            ),
+        ]
+        for line in board.lines
+    ]
+    heads = ["Rank", "System", "Compression", *(column.head for column in columns)]
+    caption = " ".join([board.title + ".", *_preface(board), *(f"Not ranked: {note}." for note in _unranked(board))])
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"  \centering",
+            rf"  \caption{{{_latex(caption)}}}",
+            rf"  \begin{{tabular}}{{rll{'r' * len(columns)}}}",
+            r"    \toprule",
+            f"    & & & {' & '.join(spans)} \\\\",
+            f"    {' '.join(rules)}",
+            f"    {' & '.join(map(_latex, heads))} \\\\",
+            r"    \midrule",
+            *(f"    {' & '.join(row)} \\\\" for row in rows),
+            r"    \bottomrule",
+            r"  \end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def render_csv(board: Leaderboard) -> str:
+    """One line per system (wide), a header of stable names, values as measured: nothing rounded, DERs as fractions,
+    sizes in bytes, an empty cell where there is no value.
+
+    Text that a spreadsheet would take for a formula (it begins with =, +, - or @) gets an apostrophe in front.
+    """
+    columns = table_columns(board, all_counts=True)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        ["rank", "system", "title", "baseline", "compression", *(_csv(column.key) for column in columns), "unranked"]
+    )
+    for line in board.lines:
+        entry = line.entry
+        texts = (entry.system, entry.title, entry.baseline or "", text.compression_facts(entry.compression))
+        values = (column.value(line) for column in columns)
+        writer.writerow([_number(line.rank), *map(_csv, texts), *map(_number, values), _csv(line.unranked or "")])
+    return out.getvalue()
+
+
+def _cells(line: Line, columns: Sequence[TableColumn]) -> Iterable[tuple[TableColumn, str]]:
+    for column in columns:
+        value = column.value(line)
+        yield column, text.NOTHING if value is None else column.show(value)
+
+
+def _full_head(column: TableColumn) -> str:
+    return f"{column.group}: {column.head}"
+
+
+def _preface(board: Leaderboard) -> list[str]:
+    """What has to be known to read the table, in sentences."""
+    kinds = {rule.name: rule.label for rule in board.rules}
+    rules = "; ".join(f"{name}: {label}" for name, label in kinds.items())
+    datasets = "; ".join(
+        f"{column.label} ({text.many(len(column.recordings), 'recording')}, {text.minutes(column.audio)}"
+        f"{', SYNTHETIC' if column.synthetic else ''})"
+        for column in board.columns
+    )
+    return [
+        f"Ranked by macro DER under {board.rule.name} ({board.rule.label}); lower is better.",
+        f"Rules: {rules}.",
+        f"Datasets: {datasets or 'none'}.",
+    ]
+
+
+def _unranked(board: Leaderboard) -> list[str]:
+    return [f"{line.entry.system}: {line.unranked}" for line in board.lines if line.rank is None]
+
+
+def _markdown(value: str) -> str:
+    escaped = text.plain(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _MARKDOWN.sub(r"\\\1", escaped)
+
+
+def _markdown_row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _latex(value: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text.plain(value))
+
+
+def _csv(value: str) -> str:
+    cleaned = text.plain(value)
+    return f"'{cleaned}" if _FORMULA.match(cleaned) else cleaned
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else repr(value)

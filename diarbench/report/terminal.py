@@ -1,0 +1,157 @@
+"""The leaderboard in a terminal: as many columns as the width holds, the most telling ones first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from diarbench.report import text
+from diarbench.report.columns import PARTS, TableColumn, best_values, is_best, table_columns
+from diarbench.report.troubles import troubles
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from diarbench.leaderboard import Leaderboard, Line
+
+_GAP = 2  # characters between columns: one of padding, one where another box would have a line
+_RANK_WIDTH = 3
+_NAME_WIDTH = 32  # a longer name is folded where the terminal is narrow
+_MOST_TROUBLES = 20
+
+
+def print_leaderboard(board: Leaderboard, console: Console) -> None:
+    """Print the table, the rule that ranks, the datasets, and what has no rank or failed.
+
+    At 80 columns it shows rank, system, macro DER under the ranking rule, the difference to the baseline, and of
+    the datasets, parameters and RTF what fits; columns left out for want of width are named below.
+    """
+    from rich.padding import Padding
+    from rich.text import Text
+
+    columns = table_columns(board)
+    name_width = _name_width(board, console.width)
+    shown = _fitting(board, columns, console.width - _RANK_WIDTH - _GAP - name_width)
+    console.print(Text(text.plain(board.title), style="bold"))
+    if board.lines:
+        console.print(_table(board, shown, name_width))
+    else:
+        console.print("No system is on this leaderboard.")
+    for note in _notes(board, columns, shown):
+        console.print(note)
+    for heading, style, lines in _below(board):
+        if lines:
+            console.print(Text(heading, style=f"bold {style}"))
+            for line in lines:
+                console.print(Padding(Text(text.plain(line)), (0, 0, 0, 2)))
+
+
+def _table(board: Leaderboard, columns: Sequence[TableColumn], name_width: int) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    heads = [_head(board, column) for column in columns]
+    height = max(map(len, heads), default=1)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
+    below = "\n" * (height - 1)
+    table.add_column(f"{below}#", justify="right", width=_RANK_WIDTH, no_wrap=True)
+    table.add_column(f"{below}System", min_width=name_width, max_width=name_width, overflow="fold")
+    for head in heads:
+        table.add_column(Text("\n".join([""] * (height - len(head)) + head)), justify="right", no_wrap=True)
+    best = best_values(board, tuple(columns))
+    for line in board.lines:
+        rank = text.NOTHING if line.rank is None else str(line.rank)
+        style = "dim" if line.rank is None else ""
+        cells = (_cell(line, column, best) for column in columns)
+        table.add_row(rank, Text(text.plain(line.entry.system)), *cells, style=style)
+    return table
+
+
+def _cell(line: Line, column: TableColumn, best: Mapping[str, float]) -> Text:
+    from rich.text import Text
+
+    value = column.value(line)
+    if value is None:
+        return Text(text.NOTHING)
+    return Text(column.show(value), style="bold green" if is_best(column, line, best) else "")
+
+
+def _head(board: Leaderboard, column: TableColumn) -> list[str]:
+    """The short lines above a column, top first."""
+    kind, _, name = column.key.partition(".")
+    if kind == "macro_der":
+        return ["macro", "DER %", name]
+    if kind == "delta":
+        return ["Δ to", "baseline"]
+    if kind == "der":
+        return ["DER %", text.clip(text.plain(name), 16)]
+    if kind == "rtf":
+        several = len({place.machine for place in board.places}) > 1
+        machine = [text.clip(text.plain(column.group.removeprefix("RTF, ")), 16)] if several else []
+        return ["RTF", *machine, *column.head.replace(", ", ",\n").split("\n")]
+    return ["%", *column.head.split()] if kind in PARTS else [column.head]
+
+
+def _name_width(board: Leaderboard, width: int) -> int:
+    longest = max((len(text.plain(line.entry.system)) for line in board.lines), default=6)
+    return max(6, min(longest, _NAME_WIDTH if width < 120 else width // 3))
+
+
+def _fitting(board: Leaderboard, columns: Sequence[TableColumn], width: int) -> list[TableColumn]:
+    """The columns that fit into `width`, chosen by importance, in their usual order."""
+    chosen = []
+    for column in sorted(columns, key=lambda column: _importance(board, column)):
+        needed = _width(board, column) + _GAP
+        if needed <= width:
+            chosen.append(column)
+            width -= needed
+    return [column for column in columns if column in chosen]
+
+
+def _importance(board: Leaderboard, column: TableColumn) -> int:
+    """Smaller is shown first."""
+    kind = column.key.partition(".")[0]
+    if column.key == f"macro_der.{board.rule.name}":
+        return 0
+    order = ("delta", "parameters", "rtf", "der", "macro_der", *PARTS, "weight_bytes", "nonzero_parameters")
+    return 1 + order.index(kind)
+
+
+def _width(board: Leaderboard, column: TableColumn) -> int:
+    """Characters that the column takes, without the gap."""
+    from rich.cells import cell_len
+
+    values = (column.value(line) for line in board.lines)
+    cells = [column.show(value) for value in values if value is not None]
+    return max(map(cell_len, [*cells, *_head(board, column)]))
+
+
+def _notes(board: Leaderboard, columns: Sequence[TableColumn], shown: Sequence[TableColumn]) -> list[Text]:
+    from rich.text import Text
+
+    notes = [Text(f"Ranked by macro DER under {board.rule.name}: {board.rule.label}. Lower is better.")]
+    for column in board.columns:
+        note = Text(f"Dataset {text.plain(column.label)}: {text.many(len(column.recordings), 'recording')}, ")
+        note.append(text.minutes(column.audio))
+        if column.synthetic:
+            note.append(", SYNTHETIC", style="yellow")
+        notes.append(note)
+    if board.places:
+        machines = ", ".join(dict.fromkeys(place.machine for place in board.places))
+        notes.append(Text(f"RTF: wall time per second of audio, on {text.plain(machines)}."))
+    left_out = [" ".join(_head(board, column)) for column in columns if column not in shown]
+    if left_out and board.lines:
+        notes.append(Text(f"In a wider terminal also: {'; '.join(left_out)}.", style="dim"))
+    return notes
+
+
+def _below(board: Leaderboard) -> list[tuple[str, str, list[str]]]:
+    unranked = [f"{line.entry.system}: {line.unranked}" for line in board.lines if line.rank is None]
+    sentences = [trouble.sentence for trouble in troubles(board)]
+    if len(sentences) > _MOST_TROUBLES:
+        left = len(sentences) - _MOST_TROUBLES
+        sentences = [*sentences[:_MOST_TROUBLES], f"and {left} more; the JSON and the page hold all"]
+    return [("Not ranked", "yellow", unranked), ("Failures and problems", "red", sentences)]
