@@ -8,19 +8,26 @@ from diarbench.simulate.statistics import (
     TurnStatistics,
     fit_turn_statistics,
     read_turn_statistics,
+    shipped_statistics,
     write_turn_statistics,
 )
+from diarbench.simulate.voices import VOICES, Voice, read_sentences, synthesise_voices
 
 __all__ = [
+    "VOICES",
     "Acoustics",
     "Conversation",
     "SimulatedDataset",
     "TurnStatistics",
     "Utterance",
+    "Voice",
     "fit_turn_statistics",
+    "read_sentences",
     "read_turn_statistics",
+    "shipped_statistics",
     "simulate_conversation",
     "simulate_dataset",
     "speech_islands",
+    "synthesise_voices",
     "write_turn_statistics",
 ]

@@ -21,7 +21,8 @@ _INNER_PAUSES: tuple[Seconds, Seconds] = (0.15, 0.6)  # drawn between phrases th
 _SEARCHED: Seconds = 1.5  # a turn shorter than this takes the piece of the nearest length
 _SHORTEST: Seconds = 0.15  # no turn and no piece is shorter
 _LEAST: Seconds = 3.0  # who has said less than this when half is over takes the floor next
-_DRAWS = 20  # how often a turn is drawn anew to find a longer one
+_HEARD: Seconds = 1.5  # nobody says less than this in a conversation
+_DRAWS = 20  # how often a turn, or a whole conversation, is drawn anew to find one that fits
 _STRETCH = 1.5  # a piece may be so much longer than what is wanted before it is cut
 
 
@@ -153,7 +154,7 @@ def simulate_conversation(
     *,
     acoustics: Acoustics | None = None,
 ) -> Conversation:
-    """A conversation of `duration` seconds between all the speakers of `speech`, each heard for some seconds.
+    """A conversation of `duration` seconds between all the speakers of `speech`, nobody heard for less than 1.5 s.
 
     Turn lengths, pauses, gaps and overlaps, backchannels and the speakers' shares are drawn from `statistics`;
     a turn is filled with a speaker's phrases, consecutive ones where it is long, each used once (`repeats` says
@@ -165,21 +166,11 @@ def simulate_conversation(
     """
     for name, utterances in speech.items():
         if not any(utterance.phrases for utterance in utterances):
-            raise InputError(f"speaker {name}: no speech was found in {len(utterances)} utterances")
+            raise InputError(f"speaker {name}: no speech was found in the utterances given")
     if not speech:
         raise InputError("a conversation needs at least one speaker")
     length = _samples(duration)
-    speakers = [
-        _Speaker(name, utterances, np.random.default_rng(rng.integers(2**63)), draw(statistics.shares, rng))
-        for name, utterances in sorted(speech.items())
-    ]
-    _take_turns(speakers, length, statistics, rng)
-    for speaker in speakers:
-        if not speaker.placed:
-            raise InputError(
-                f"in {duration:g} s, {len(speakers)} speakers can't all be heard ({speaker.name} is not); "
-                "ask for a longer conversation or fewer speakers"
-            )
+    speakers = _plan(speech, length, statistics, rng)
     stems: dict[str, NDArray[np.float32]] = {}
     rows: list[tuple[float, float, str]] = []
     for speaker in speakers:
@@ -193,6 +184,24 @@ def simulate_conversation(
         stems,
         {s.name: tuple(dict.fromkeys(placed.piece.utterance.id for placed in s.placed)) for s in speakers},
         {s.name: s.rounds - 1 for s in speakers},
+    )
+
+
+def _plan(
+    speech: Mapping[str, Sequence[Utterance]], length: int, statistics: TurnStatistics, rng: np.random.Generator
+) -> list[_Speaker]:
+    """The speakers with all their turns placed; drawn anew where somebody is hardly heard."""
+    for _ in range(_DRAWS):
+        speakers = [
+            _Speaker(name, utterances, np.random.default_rng(rng.integers(2**63)), draw(statistics.shares, rng))
+            for name, utterances in sorted(speech.items())
+        ]
+        _take_turns(speakers, length, statistics, rng)
+        if all(speaker.spoken >= _samples(_HEARD) for speaker in speakers):
+            return speakers
+    raise InputError(
+        f"in {length / SAMPLE_RATE:g} s, {len(speech)} speakers can't all be heard for {_HEARD:g} s; "
+        "ask for longer conversations or fewer speakers"
     )
 
 
@@ -214,7 +223,8 @@ def _take_turns(speakers: list[_Speaker], length: int, statistics: TurnStatistic
                     break
                 wanted = _samples(draw(statistics.turn_lengths, rng))
             start = max(start, end + gap, speaker.free_from)
-        laid = speaker.take(wanted, length - start)
+        # No single turn takes more than an even part of the time: all are to be heard in short conversations too.
+        laid = speaker.take(min(wanted, length // len(speakers)), length - start)
         if not laid:
             return
         start = max(start, end + _samples(_SHORTEST) - laid[-1].stop)

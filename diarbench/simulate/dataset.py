@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,16 +16,17 @@ import numpy as np
 
 from diarbench import __version__
 from diarbench.errors import InputError, StoreError
-from diarbench.files import sha256_of
+from diarbench.files import sha256_of, write_json, write_whole
 from diarbench.rttm import check_id, format_rttm, format_uem
 from diarbench.simulate.acoustics import Acoustics
-from diarbench.simulate.conversation import MIN_PAUSE, Conversation, simulate_conversation
+from diarbench.simulate.conversation import MIN_PAUSE, simulate_conversation
 from diarbench.simulate.encode import AudioFormat, write_audio
 from diarbench.simulate.speech import SAMPLE_RATE, Utterance, find_speech, read_utterance
 from diarbench.simulate.statistics import TurnStatistics
 from diarbench.types import Seconds, Turns
 
-FORMAT = 1
+FORMAT = 1  # of simulation.json
+REVISION = 1  # of the simulator: rises when the same arguments and files give other conversations
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,18 @@ class SimulatedDataset:
     """What `simulate_dataset` wrote."""
 
     folder: Path
-    references: dict[str, Turns]  # by recording id
+    references: Mapping[str, Turns]  # by recording id
     duration: Seconds  # of each conversation
+
+    @property
+    def speech(self) -> Seconds:
+        """Time in which anybody speaks, in all conversations."""
+        return sum(_time_with(turns, 1) for turns in self.references.values())
+
+    @property
+    def overlap(self) -> Seconds:
+        """Time in which two or more speak, in all conversations."""
+        return sum(_time_with(turns, 2) for turns in self.references.values())
 
 
 def simulate_dataset(
@@ -47,70 +58,103 @@ def simulate_dataset(
     seed: int,
     statistics: TurnStatistics,
     audio_format: AudioFormat = "flac",
-    prefix: str | None = None,
+    prefix: str = "conversation",
+    origin: str = "",
     acoustics: Acoustics | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> SimulatedDataset:
     """Simulate `conversations` of `duration` seconds from the single-speaker files under `speech`.
 
     `out` receives `audio/<id>.flac` (or .opus), `reference.rttm`, `evaluation.uem` and `simulation.json`, and
-    appears only when all is written. Ids are `prefix` (default: the name of `out`) and a number from 01. The
-    number of speakers goes round from the least to the most of `speakers`; speakers are dealt from a shuffled
-    deck, so that all are used about equally often. Conversation n is the same whatever `conversations` is.
-    `on_progress` is called with (conversations done, conversations in all).
+    appears only when all is written. Ids are `prefix` and a number from 01. The number of speakers goes round from
+    the least to the most of `speakers`; speakers are dealt from a shuffled deck, so that all are used about equally
+    often (`find_speech` says whose file is whose). No speech is used twice in a conversation, unless its speaker
+    runs out; then all of his begins anew in another order, which simulation.json counts as `repeats`. Conversation n
+    is the same however many are made. `on_progress` is called with (conversations done, conversations in all).
 
-    Raises InputError where `out` exists, speech is missing, or speakers are too few.
+    simulation.json holds `format`; the arguments, under their names; `revision` of the simulator and version of
+    `diarbench`; `min_pause` (s) below which a speaker's silences are bridged; `statistics`, the SHA-256 and source
+    of the turn statistics; `recordings`, by id and speaker the files heard and `repeats`; and `sources`, the SHA-256
+    of each of these files.
+
+    Raises InputError where `out` exists, speech is missing, speakers are too few or an argument can't be; AudioError
+    for a file that can't be decoded; StoreError where the disk is full. Nothing is left behind then.
     """
     acoustics = acoustics or Acoustics()
     least, most = speakers
-    if conversations < 1 or not duration > 0:
-        raise InputError(f"{conversations} conversations of {duration:g} s can't be made; both must be more than 0")
-    if not 1 <= least <= most:
-        raise InputError(f"from {least} to {most} speakers can't be; write for example 2-4")
+    _check(conversations, duration, speakers, seed)
     files = find_speech(speech)
     if len(files) < most:
-        raise InputError(f"{speech}: holds {len(files)} speakers ({', '.join(files)}); {most} were asked for")
-    prefix = out.resolve().name if prefix is None else prefix
-    check_id(prefix, "--prefix" if not out.name else out)
-    references: dict[str, Turns] = {}
-    records: dict[str, Any] = {}
-    sources: dict[str, str] = {}
+        shown = ", ".join(list(files)[:5]) + (", ..." if len(files) > 5 else "")
+        raise InputError(f"{speech}: holds {len(files)} speakers ({shown}); {most} were asked for")
     deck = _Deck(list(files), np.random.default_rng([seed, 2**32 - 1]))
+    references: dict[str, Turns] = {}
+    recordings: dict[str, Any] = {}
+    sources: dict[str, str] = {}
     with whole_or_absent(out) as folder:
         (folder / "audio").mkdir()
         for number in range(conversations):
-            recording_id = f"{prefix}{number + 1:0{max(2, len(str(conversations)))}d}"
+            recording_id = check_id(f"{prefix}{number + 1:02d}", out)
             names = deck.draw(least + number % (most - least + 1))
             rng = np.random.default_rng([seed, number])
             voices = {name: _read_enough(files[name], speech, duration, rng) for name in names}
-            conversation = simulate_conversation(voices, duration, statistics, rng, acoustics=acoustics)
-            write_audio(folder / "audio" / f"{recording_id}.{audio_format}", conversation.samples, seed * 1000 + number)
-            references[recording_id] = conversation.reference
-            records[recording_id] = _record(conversation)
-            for path in {path for heard in conversation.sources.values() for path in heard} - sources.keys():
-                sources[path] = sha256_of(speech / path)
+            made = simulate_conversation(voices, duration, statistics, rng, acoustics=acoustics)
+            write_audio(folder / "audio" / f"{recording_id}.{audio_format}", made.samples, serial=number)
+            references[recording_id] = made.reference
+            recordings[recording_id] = {
+                name: {"repeats": made.repeats[name], "sources": list(made.sources[name])} for name in names
+            }
+            for heard in {path for paths in made.sources.values() for path in paths} - sources.keys():
+                sources[heard] = sha256_of(speech / heard)
             if on_progress is not None:
                 on_progress(number + 1, conversations)
-        rttm = "".join(format_rttm(recording_id, turns) for recording_id, turns in references.items())
-        (folder / "reference.rttm").write_text(rttm, encoding="utf-8")
-        uem = format_uem(dict.fromkeys(references, ((0.0, duration),)), digits=3)
-        (folder / "evaluation.uem").write_text(uem, encoding="utf-8")
-        content = {
+        _write_texts(folder, references, duration)
+        description = {
             "format": FORMAT,
-            "about": "Simulated conversations; the keys are explained at diarbench.simulate.dataset.describe",
             "diarbench": __version__,
-            "seed": seed,
+            "revision": REVISION,
+            "origin": origin,
+            "conversations": conversations,
             "duration": duration,
             "speakers": [least, most],
+            "seed": seed,
             "audio_format": audio_format,
-            "min_pause": MIN_PAUSE,
+            "prefix": prefix,
             "acoustics": asdict(acoustics),
+            "min_pause": MIN_PAUSE,
             "statistics": {"sha256": statistics.digest, "source": statistics.source},
-            "recordings": records,
+            "recordings": recordings,
             "sources": dict(sorted(sources.items())),
         }
-        (folder / "simulation.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_json(folder / "simulation.json", description)
     return SimulatedDataset(out, references, duration)
+
+
+def _check(conversations: int, duration: Seconds, speakers: tuple[int, int], seed: int) -> None:
+    least, most = speakers
+    if conversations < 1:
+        raise InputError(f"{conversations} conversations can't be made; ask for at least one")
+    if not 0 < duration < math.inf:
+        raise InputError(f"a conversation can't last {duration:g} s; give a number of seconds above 0")
+    if not 1 <= least <= most:
+        raise InputError(f"no conversation has from {least} to {most} speakers; give for example 2 to 4")
+    if seed < 0:
+        raise InputError(f"the seed {seed} is negative; give 0 or more")
+
+
+def _write_texts(folder: Path, references: Mapping[str, Turns], duration: Seconds) -> None:
+    rttm = "".join(format_rttm(recording_id, turns) for recording_id, turns in references.items())
+    write_whole(folder / "reference.rttm", rttm)
+    write_whole(folder / "evaluation.uem", format_uem(dict.fromkeys(references, ((0.0, duration),)), digits=3))
+
+
+def _time_with(turns: Turns, speakers: int) -> Seconds:
+    """Time in which at least so many speak."""
+    times = np.concatenate([turns.starts, turns.ends])
+    steps = np.concatenate([np.ones(len(turns)), -np.ones(len(turns))])
+    order = np.argsort(times, kind="stable")
+    speaking = np.cumsum(steps[order])[:-1]
+    return float(np.sum(np.diff(times[order])[speaking >= speakers]))
 
 
 class _Deck:
@@ -147,13 +191,6 @@ def _read_enough(paths: list[Path], folder: Path, duration: Seconds, rng: np.ran
             utterances.append(utterance)
             speech += utterance.speech
     return utterances
-
-
-def _record(conversation: Conversation) -> dict[str, Any]:
-    return {
-        speaker: {"repeats": conversation.repeats[speaker], "sources": list(conversation.sources[speaker])}
-        for speaker in conversation.stems
-    }
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -25,12 +26,14 @@ def write_audio(path: Path, samples: NDArray[np.float32], serial: int) -> None:
     import soundfile
 
     kind, subtype = ("OGG", "OPUS") if path.suffix == ".opus" else ("FLAC", "PCM_16")
-    with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1, format=kind, subtype=subtype) as file:
+    # In memory first: libsndfile tells nobody when the disk is full.
+    encoded = io.BytesIO()
+    with soundfile.SoundFile(encoded, "w", SAMPLE_RATE, 1, format=kind, subtype=subtype) as file:
         # libsndfile's Ogg encoders keep a whole write on the stack: minutes in one call end the process.
         for start in range(0, len(samples), SAMPLE_RATE):
             file.write(samples[start : start + SAMPLE_RATE])
-    if kind == "OGG":
-        path.write_bytes(_number_stream(path.read_bytes(), serial))
+    content = encoded.getvalue()
+    path.write_bytes(_number_stream(content, serial) if kind == "OGG" else content)
 
 
 def _number_stream(content: bytes, serial: int) -> bytes:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diarbench.errors import InputError
+from diarbench.files import write_whole
 from diarbench.types import Seconds, Turn, Turns
 
 FORMAT = 1
@@ -154,6 +155,13 @@ def read_turn_statistics(path: Path) -> TurnStatistics:
     return TurnStatistics(**values)
 
 
+def shipped_statistics() -> TurnStatistics:
+    """The figures of AMI's 16 test meetings, which come with diarbench."""
+    from diarbench.registry import shipped
+
+    return read_turn_statistics(shipped() / "datasets" / "turn-statistics-ami.json")
+
+
 def write_turn_statistics(statistics: TurnStatistics, path: Path) -> None:
     """Figures as JSON: the fields of `TurnStatistics` under their names, and `format`."""
     content = {
@@ -162,7 +170,8 @@ def write_turn_statistics(statistics: TurnStatistics, path: Path) -> None:
         "holds the quantiles of 1 % to 99 %; the keys are explained at diarbench.simulate.TurnStatistics",
         **asdict(statistics),
     }
-    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    lines = [f"  {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in content.items()]
+    write_whole(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def _split(rows: list[Turn]) -> tuple[list[Turn], list[Turn]]:

@@ -1,0 +1,155 @@
+"""`diarbench data`: make conversations with exact references, and the turn statistics they are drawn from."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from diarbench.cli.common import Format, FormatOption, console, print_json
+from diarbench.errors import InputError
+
+if TYPE_CHECKING:
+    from diarbench.simulate import SimulatedDataset
+
+data_app = typer.Typer(help="Make data: simulated conversations.", no_args_is_help=True)
+
+
+class AudioFormat(StrEnum):
+    """How conversations are stored."""
+
+    flac = "flac"
+    opus = "opus"
+
+
+@data_app.command("simulate")
+def simulate(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to make; it must not exist yet.")],
+    speech: Annotated[
+        Path | None,
+        typer.Option(
+            "--speech", metavar="DIR", help="Single-speaker speech: a sub-folder per speaker, or SPEAKER-*.flac."
+        ),
+    ] = None,
+    voices: Annotated[bool, typer.Option("--voices", help="Let espeak-ng speak instead of --speech.")] = False,
+    conversations: Annotated[int, typer.Option("--conversations", help="How many to make.")] = 12,
+    duration: Annotated[float, typer.Option("--duration", metavar="SECONDS", help="Length of each.")] = 120.0,
+    speakers: Annotated[str, typer.Option("--speakers", metavar="N[-M]", help="How many take part.")] = "2-4",
+    seed: Annotated[int, typer.Option("--seed", help="The same seed makes the same conversations.")] = 0,
+    statistics: Annotated[
+        Path | None,
+        typer.Option("--statistics", metavar="FILE", help="Turn statistics to draw from [those of AMI's test set]."),
+    ] = None,
+    audio_format: Annotated[
+        AudioFormat, typer.Option("--audio-format", help="flac keeps all, opus is a twelfth of its size.")
+    ] = AudioFormat.flac,
+    format: FormatOption = Format.table,
+) -> None:
+    """Simulate conversations from single-speaker speech, with exact references."""
+    if voices == (speech is not None):
+        raise InputError("say where the speech comes from: either --speech DIR or --voices")
+    least, most = _parse_range(speakers)
+    from diarbench.registry import shipped
+    from diarbench.simulate import read_sentences, read_turn_statistics, simulate_dataset, synthesise_voices
+    from diarbench.simulate import shipped_statistics as default_statistics
+
+    turns = default_statistics() if statistics is None else read_turn_statistics(statistics)
+    if out.exists():
+        raise InputError(f"{out}: exists already; name a new folder, or remove this one first")
+    with tempfile.TemporaryDirectory(prefix="diarbench-") as scratch:
+        origin = ""
+        if speech is None:
+            speech = Path(scratch) / "voices"
+            sentences = read_sentences(shipped() / "datasets" / "voices" / "sentences.txt")
+            with _bar("voices") as on_progress:
+                origin = synthesise_voices(speech, sentences=sentences, seed=seed, on_progress=on_progress)
+        with _bar("conversations") as on_progress:
+            made = simulate_dataset(
+                speech,
+                out,
+                conversations=conversations,
+                duration=duration,
+                speakers=(least, most),
+                seed=seed,
+                statistics=turns,
+                audio_format=audio_format.value,
+                prefix="voices" if voices else out.resolve().name,
+                origin=origin,
+                on_progress=on_progress,
+            )
+    _show(made, format)
+
+
+@data_app.command("statistics")
+def fit_statistics(
+    references: Annotated[list[Path], typer.Argument(metavar="RTTM...", help="Reference RTTM: files, or folders.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The JSON file to write.")],
+    source: Annotated[str, typer.Option("--source", help="Where the references come from, with their licence.")] = "",
+) -> None:
+    """Fit turn-taking statistics on references, for `simulate --statistics`."""
+    from diarbench.loaders.folder import read_references
+    from diarbench.simulate import fit_turn_statistics, write_turn_statistics
+
+    turns = [turns for place in references for _, turns in sorted(read_references(place).items())]
+    fitted = fit_turn_statistics(turns, source=source)
+    write_turn_statistics(fitted, out)
+    console().print(f"{out}: {fitted.turns} turns of {fitted.recordings} recordings")
+
+
+def _parse_range(text: str) -> tuple[int, int]:
+    """The least and the most of "2-4" or "3"."""
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
+    if match is None:
+        raise InputError(f"--speakers {text!r} is no number and no range such as 2-4")
+    return int(match[1]), int(match[2] or match[1])
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A progress callback that draws a bar on standard error; None where that is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _show(made: SimulatedDataset, format: Format) -> None:
+    counts = [len(turns.labels) for turns in made.references.values()]
+    facts: dict[str, float | int | str] = {
+        "folder": str(made.folder),
+        "conversations": len(made.references),
+        "duration": made.duration * len(made.references),
+        "speech": round(made.speech, 3),
+        "overlap": round(made.overlap, 3),
+        "least_speakers": min(counts),
+        "most_speakers": max(counts),
+        "different_speakers": len({label for turns in made.references.values() for label in turns.labels}),
+        "turns": sum(len(turns) for turns in made.references.values()),
+    }
+    if format is Format.json:
+        print_json(facts)
+        return
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in (
+        ("conversations", f"{len(counts)}, {made.duration * len(counts) / 60:.1f} minutes in all"),
+        ("speech", f"{made.speech / 60:.1f} minutes, {100 * made.overlap / made.speech:.1f} % of it overlapped"),
+        ("speakers", f"{min(counts)} to {max(counts)} in each, {facts['different_speakers']} different ones"),
+        ("turns", str(facts["turns"])),
+        ("folder", str(made.folder)),
+    ):
+        table.add_row(name, value)
+    console().print(table)
