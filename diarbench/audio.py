@@ -5,18 +5,27 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diarbench.errors import AudioError
-from diarbench.types import Audio, Recording, Samples, Seconds
+from diarbench.types import MAX_TIME, Audio, Recording, Samples, Seconds
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".w64", ".rf64", ".aiff", ".sph")
 
 # MP3 headers estimate the number of frames (measured: 114246 promised, 114048 decoded), so only a larger gap
 # means that audio is missing.
 _TOLERANCE = {".mp3": 0.1}  # s
+
+# A header outside of this is damaged: resampling 1 Hz to 16 kHz would fill the memory.
+_SAMPLE_RATES = (1000, 1_000_000)  # Hz, lowest and highest
+
+_OGG_PAGE = 65307  # bytes, the longest that an Ogg page can be (RFC 3533, section 6)
+
+# What programs that write a WAV to a pipe put where they don't know its length.
+_STREAMED = (range(0x7FFFF000, 0x80000000), range(0xFFFFF000, 0x100000000))  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +40,8 @@ class Header:
 def read_header(path: Path) -> Header:
     """The header of an audio file, without decoding it.
 
-    Raises AudioError where the file is missing, empty, no audio, or (WAV) shorter than its header promises.
+    Raises AudioError where the file is missing, empty, no audio, of unknown length, or shorter than its header
+    promises as far as that can be told without decoding (WAV, RF64, W64, AIFF, Ogg; `decode` finds the rest).
     """
     import soundfile
 
@@ -39,13 +49,17 @@ def read_header(path: Path) -> Header:
         raise AudioError(f"{path}: no such audio file")
     if path.stat().st_size == 0:
         raise AudioError(f"{path}: the file is empty (0 bytes)")
-    _check_wav_length(path)
     try:
+        _check_length(path)
         info = soundfile.info(str(path))
     except (RuntimeError, OSError) as error:
         raise AudioError(f"{path}: can't be read as audio ({_reason(error)})") from error
     if info.frames <= 0:
         raise AudioError(f"{path}: holds no audio (0 samples)")
+    if not _SAMPLE_RATES[0] <= info.samplerate <= _SAMPLE_RATES[1]:
+        raise AudioError(f"{path}: its header gives a sample rate of {info.samplerate} Hz; it is damaged, or no speech")
+    if info.frames / info.samplerate > MAX_TIME:  # libsndfile's answer for a FLAC that was written to a pipe
+        raise AudioError(f"{path}: its header does not say how long it is; write it anew, to a file and not to a pipe")
     return Header(info.frames / info.samplerate, info.samplerate, info.channels)
 
 
@@ -63,7 +77,8 @@ def check_channels(path: Path, channels: int, rule: str | int | None) -> None:
 def decode(recording: Recording) -> Audio:
     """The signal of a recording: channel rule applied, resampled (soxr, high quality) to its sample rate.
 
-    Raises AudioError where the file can't be decoded, or holds less than its header promises.
+    Raises AudioError where the file can't be decoded, holds less than its header promises, or samples that are no
+    numbers (NaN, infinity: a float WAV may).
     """
     import soundfile
 
@@ -84,6 +99,8 @@ def decode(recording: Recording) -> Audio:
             f"{len(samples) / rate:.3f} s could be decoded"
         )
     signal = _select_channels(samples.T, recording.channel)
+    if not np.isfinite(signal).all():
+        raise AudioError(f"{recording.path}: holds samples that are no numbers (NaN or infinity)")
     return Audio(recording, resample(signal, rate, recording.sample_rate))
 
 
@@ -93,9 +110,7 @@ def resample(samples: Samples, rate: int, target: int) -> Samples:
         import soxr
 
         samples = soxr.resample(samples.T, rate, target, quality="HQ").T
-    result: NDArray[np.float32] = np.ascontiguousarray(samples, dtype=np.float32)
-    if result is samples and not result.flags.owndata:
-        result = result.copy()
+    result: NDArray[np.float32] = np.array(samples, dtype=np.float32, order="C")  # a copy: the caller's stays as it was
     result.flags.writeable = False
     return result
 
@@ -110,24 +125,50 @@ def _select_channels(samples: Samples, rule: str | int | None) -> Samples:
     return samples
 
 
-def _check_wav_length(path: Path) -> None:
-    """libsndfile silently shortens a WAV whose data chunk runs past the end of the file; we refuse it."""
+def _check_length(path: Path) -> None:
+    """libsndfile silently shortens files of these formats that end before they should; we refuse them."""
+    size = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(12)
-        if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        head = file.read(40)
+        if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
+            file.seek(12)
+            promised, held = _wav_data(file, size)
+        elif head[:4] == b"OggS":
+            _check_ogg_end(path, file, size)
             return
-        size = path.stat().st_size
-        while len(chunk := file.read(8)) == 8:
-            name, length = struct.unpack("<4sI", chunk)
-            if name == b"data":
-                # 0 and 0xFFFFFFFF are written by programs that stream to a pipe: the length is not known.
-                held = size - file.tell()
-                if length not in (0, 0xFFFFFFFF) and length > held:
-                    raise AudioError(
-                        f"{path}: truncated: the header promises {length} bytes of samples, the file holds {held}"
-                    )
-                return
-            file.seek(length + length % 2, 1)
+        elif head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+            promised, held = struct.unpack(">I", head[4:8])[0], size - 7  # the pad byte at the end may be left out
+        elif head[:4] == b"RF64" and head[12:16] == b"ds64" and len(head) >= 28:
+            promised, held = struct.unpack("<Q", head[20:28])[0], size - 8
+        elif head[:4] == b"riff" and len(head) >= 24:  # Sony Wave64: the length counts its own header
+            promised, held = struct.unpack("<Q", head[16:24])[0], size
+        else:
+            return
+    if promised > held:
+        raise AudioError(f"{path}: truncated: the header promises {promised} bytes, the file holds {held}")
+
+
+def _wav_data(file: BinaryIO, size: int) -> tuple[int, int]:
+    """Bytes of samples that a WAV's data chunk promises, and that are there; the file stands at its first chunk."""
+    while len(chunk := file.read(8)) == 8:
+        name, length = struct.unpack("<4sI", chunk)
+        if name == b"data":
+            held = size - file.tell()
+            return (0 if any(length in lengths for lengths in _STREAMED) else length), held
+        file.seek(length + length % 2, 1)
+    return 0, 0  # libsndfile says that there is no data chunk
+
+
+def _check_ogg_end(path: Path, file: BinaryIO, size: int) -> None:
+    """Raises AudioError unless the last page ends the stream (RFC 3533, section 6) and is there as a whole."""
+    file.seek(max(0, size - 2 * _OGG_PAGE))
+    tail = file.read()
+    start = tail.rfind(b"OggS")
+    page = tail[start:]
+    segments = page[27 : 27 + page[26]] if start >= 0 and len(page) > 26 else b""
+    whole = len(page) > 26 and len(segments) == page[26] and len(page) >= 27 + len(segments) + sum(segments)
+    if not (whole and page[5] & 4):
+        raise AudioError(f"{path}: truncated: the Ogg stream breaks off before its end; copy or encode it anew")
 
 
 def _reason(error: Exception) -> str:

@@ -18,7 +18,8 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
     Raises StoreError where the disk is full or the folder can't be written; what was there before stays.
     """
-    data = content.encode() if isinstance(content, str) else content
+    # Lone surrogates (in names of files that are not UTF-8) become \udcXX, which JSON reads back as they were.
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +55,7 @@ def read_json(path: Path) -> Any:
 def digest_of(value: Any) -> str:
     """SHA-256 (hexadecimal) of a JSON-able value in canonical form."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def sha256_of(path: Path) -> str:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from pathlib import Path
 
 from diarbench.errors import RttmError
-from diarbench.types import Seconds, Spans, Turn, Turns
+from diarbench.types import MAX_TIME, Seconds, Spans, Turn, Turns
 
 # An id names files and folders, so it may hold nothing that a file system or an RTTM line reads otherwise.
-_ID = re.compile(r"(?!\.)[^\s/\\:\x00-\x1f\x7f]{1,200}")
+_ID = re.compile(r"(?!\.)[^\s/\\:\x00-\x1f\x7f\ud800-\udfff]+")
+_ID_BYTES = 200  # file systems allow 255 for a name with its ending
+
+# float() would also take "1_0", "infinity" and digits of other scripts.
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 
 
 def check_id(text: str, path: Path | str, line: int | None = None) -> str:
     """The id, if it is safe as a file name and as an RTTM field; raises RttmError otherwise."""
-    if not _ID.fullmatch(text):
+    if not _ID.fullmatch(text) or len(text.encode()) > _ID_BYTES:
         raise RttmError(
             path,
             line,
-            f"the recording id {text!r} can't be used: ids are 1 to 200 characters, don't begin with a dot, "
+            f"the recording id {text[:60]!r} can't be used: ids have 1 to {_ID_BYTES} bytes, don't begin with a dot, "
             "and hold no white space, slash, backslash or colon",
         )
     return text
@@ -30,19 +34,20 @@ def read_rttm(path: Path) -> dict[str, Turns]:
     """All SPEAKER lines of an RTTM file, by recording id.
 
     Other line types (SPKR-INFO, LEXEME, ...) carry no turns and are passed over; `;;` begins a comment.
-    Zero-length turns hold no time and are dropped. Raises RttmError for a line that can't be read.
+    Zero-length turns hold no time and are dropped. An end is the exact decimal sum of start and duration, so that
+    turns that touch on paper (0.7 + 0.1 and 0.8) touch here. Raises RttmError for a line that can't be read.
     """
     rows: dict[str, list[Turn]] = {}
     for number, fields in _lines(path):
         if fields[0] != "SPEAKER":
             if fields[0] not in _OTHER_TYPES:
-                raise RttmError(path, number, f"{fields[0]!r} is no RTTM line type; SPEAKER was expected")
+                raise RttmError(path, number, f"{fields[0][:60]!r} is no RTTM line type; SPEAKER was expected")
             continue
-        if len(fields) < 8:
+        if not 8 <= len(fields) <= 10:
             raise RttmError(
                 path,
                 number,
-                f"{len(fields)} columns; an RTTM line has 10 (or at least 8): "
+                f"{len(fields)} columns; an RTTM line has 10 (or at least 8), and names hold no white space: "
                 "SPEAKER id channel start duration <NA> <NA> speaker <NA> <NA>",
             )
         recording_id = check_id(fields[1], path, number)
@@ -54,7 +59,7 @@ def read_rttm(path: Path) -> dict[str, Turns]:
             raise RttmError(path, number, f"the start is negative ({fields[3]})")
         turns = rows.setdefault(recording_id, [])
         if duration > 0:
-            turns.append(Turn(start, start + duration, fields[7]))
+            turns.append(Turn(start, float(Decimal(fields[3]) + Decimal(fields[4])), fields[7]))
     return {recording_id: Turns.of(turns) for recording_id, turns in rows.items()}
 
 
@@ -62,7 +67,7 @@ def read_uem(path: Path) -> dict[str, Spans]:
     """The scored spans of a UEM file, by recording id, sorted and merged. Raises RttmError."""
     rows: dict[str, list[tuple[Seconds, Seconds]]] = {}
     for number, fields in _lines(path):
-        if len(fields) < 4:
+        if len(fields) != 4:
             raise RttmError(path, number, f"{len(fields)} columns; a UEM line has 4: id channel start end")
         recording_id = check_id(fields[0], path, number)
         start = _seconds(fields[2], "start", path, number)
@@ -144,17 +149,16 @@ def _lines(path: Path) -> Iterable[tuple[int, list[str]]]:
         raise RttmError(path, None, f"not a UTF-8 text file (byte {error.start})") from error
     except OSError as error:
         raise RttmError(path, None, f"can't be read: {error.strerror}") from error
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(re.split(r"\r\n|\n|\r", text), start=1):
         fields = line.split()
         if fields and not fields[0].startswith((";;", "#")):
             yield number, fields
 
 
 def _seconds(text: str, what: str, path: Path, line: int) -> Seconds:
-    try:
-        value = float(text)
-    except ValueError:
-        raise RttmError(path, line, f"the {what} {text!r} is no number") from None
-    if not math.isfinite(value):
-        raise RttmError(path, line, f"the {what} {text!r} is not finite")
+    if not _NUMBER.fullmatch(text):
+        raise RttmError(path, line, f"the {what} {text[:60]!r} is no number of seconds")
+    value = float(text)
+    if abs(value) > MAX_TIME:
+        raise RttmError(path, line, f"the {what} {text[:60]!r} is longer than any recording")
     return value

@@ -19,6 +19,9 @@ Seconds: TypeAlias = float
 Samples: TypeAlias = NDArray[np.float32]  # (channels, samples), in [-1, 1]
 Spans: TypeAlias = tuple[tuple[Seconds, Seconds], ...]  # sorted (start, end) pairs that don't touch
 
+# Longer than any recording, short enough that a double still tells microseconds apart.
+MAX_TIME: Seconds = 1e9
+
 
 class Turn(NamedTuple):
     """One speaker speaking from `start` to `end` (s)."""
@@ -114,7 +117,8 @@ class Turns:
     def from_output(cls, output: object) -> Turns:
         """Turns from whatever a system's `diarize` may return.
 
-        Raises AdapterError where it is neither Turns, a pyannote Annotation, nor (start, end, speaker) rows.
+        Raises AdapterError where it is neither Turns, a pyannote Annotation, nor (start, end, speaker) rows, or
+        where RTTM could not hold it: a turn before 0 s, a speaker's name that is empty or has white space in it.
         """
         try:
             if isinstance(output, cls):
@@ -124,10 +128,16 @@ class Turns:
             else:
                 turns = cls.of(output)  # type: ignore[arg-type]
             for label in turns.labels:
-                if not label or label.split() != [label]:
+                label.encode()  # a lone surrogate could not be written; its UnicodeEncodeError is a ValueError
+                if label.split() != [label]:
                     raise ValueError(f"the speaker name {label!r} is empty or holds white space")
+            # A start that rounds to 0.000 is 0: windows and paddings may leave a hair below it.
+            if len(turns) and turns.starts[0] < -0.0005:
+                raise ValueError(f"a turn starts at {turns.starts[0]:g} s, before the recording")
+            if len(turns) and turns.ends.max() > MAX_TIME:
+                raise ValueError(f"a turn ends at {turns.ends.max():g} s, after any recording")
             return turns
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise AdapterError(
                 "diarize() must return Turns, a pyannote Annotation, or an iterable of "
                 f"(start, end, speaker) in seconds; got {type(output).__name__}: {error}"
