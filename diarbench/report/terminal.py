@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _GAP = 2  # characters between columns: one of padding, one where another box would have a line
 _RANK_WIDTH = 3
-_NAME_WIDTH = 32  # a longer name is folded where the terminal is narrow
+_NAMES_SHARE = 0.4  # of the width, at most: longer names are folded
 _MOST_TROUBLES = 20
 
 
@@ -97,7 +97,7 @@ def _head(board: Leaderboard, column: TableColumn) -> list[str]:
 
 def _name_width(board: Leaderboard, width: int) -> int:
     longest = max((len(text.plain(line.entry.system)) for line in board.lines), default=6)
-    return max(6, min(longest, _NAME_WIDTH if width < 120 else width // 3))
+    return max(6, min(longest, int(_NAMES_SHARE * width)))
 
 
 def _fitting(board: Leaderboard, columns: Sequence[TableColumn], width: int) -> list[TableColumn]:

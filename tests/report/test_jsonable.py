@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import boards
+import pytest
+
+from diarbench.errors import StoreError
+from diarbench.leaderboard import Leaderboard, Score
+from diarbench.report import leaderboard_json
+from diarbench.types import Complexity
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "json.md"
+
+
+def documented() -> tuple[set[str], set[str]]:
+    """Paths of values, and of these the free-form ones, as the tables of the document list them."""
+    rows = re.findall(r"^\| `([^`]+)` \| (.+) \|$", DOCUMENT.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {key for key, _ in rows}, {key for key, note in rows if "free-form" in note}
+
+
+def paths(value: Any, known: set[str], free: set[str], at: str = "") -> set[str]:
+    """The paths of all values, names in an object as `*` where the document has `*`."""
+    if at in free:
+        return {at}
+    if isinstance(value, dict):
+        names = any(key.startswith(f"{at}.*") for key in known)
+        found: set[str] = set()
+        for key, item in value.items():
+            found |= paths(item, known, free, f"{at}.*" if names else f"{at}.{key}".lstrip("."))
+        return found
+    if isinstance(value, list):
+        return set().union(*(paths(item, known, free, f"{at}[]") for item in value))
+    return {at}
+
+
+def test_the_keys_are_those_of_the_document(realistic: Leaderboard) -> None:
+    known, free = documented()
+    assert len(known) > 50
+    assert paths(leaderboard_json(realistic), known, free) <= known
+    entry = boards.make_entry("a", 0.2, problems=("a problem",))
+    halved = Score(entry.scores["voices"].recordings, {"x": "fell over"}, ("y",))
+    full = boards.make_board(replace(entry, scores={"voices": halved}), boards.make_entry("b", 0.2, complexity=None))
+    assert paths(leaderboard_json(full), known, free) == known
+
+
+def test_the_format_is_the_documented_one(realistic: Leaderboard) -> None:
+    number = re.search(r"`format` \| the number of this format: (\d+)", DOCUMENT.read_text(encoding="utf-8"))
+    assert number is not None
+    assert leaderboard_json(realistic)["format"] == int(number[1])
+
+
+def test_the_numbers_are_fractions_and_seconds(realistic: Leaderboard) -> None:
+    board = json.loads(json.dumps(leaderboard_json(realistic), allow_nan=False))
+    systems = {system["system"]: system for system in board["systems"]}
+    base = systems["base"]
+    overall = base["scores"]["voices"]["rules"]["full"]["overall"]
+    recordings = base["scores"]["voices"]["rules"]["full"]["recordings"]
+    errors = overall["missed"] + overall["false_alarm"] + overall["confusion"]
+    assert overall["der"] == pytest.approx(errors / overall["scored"])
+    for key in ("missed", "false_alarm", "confusion", "scored"):
+        assert overall[key] == pytest.approx(sum(times[key] for times in recordings.values()))
+    ders = [base["scores"][dataset["name"]]["rules"]["full"]["overall"]["der"] for dataset in board["datasets"]]
+    assert base["macro_der"]["full"] == pytest.approx(sum(ders) / 2)
+    variant = systems["base-w08"]
+    assert variant["delta"]["fair"] == pytest.approx(variant["macro_der"]["fair"] - base["macro_der"]["fair"])
+    assert base["speeds"][0] == {
+        "machine": "invented-4c-16g-eb1f9a", "device": "cpu", "threads": 1,
+        "wall": pytest.approx(74.4), "audio": 2400.0, "rtf": pytest.approx(0.031),
+    }  # fmt: skip
+
+
+def test_incomplete_results_have_no_der_but_keep_their_times(realistic: Leaderboard) -> None:
+    systems = {system["system"]: system for system in leaderboard_json(realistic)["systems"]}
+    broken = systems["base-hidden50"]
+    score = broken["scores"]["ami-excerpts"]
+    assert (broken["rank"], broken["macro_der"]["full"]) == (None, None)
+    assert broken["unranked"] == "5 of 8 recordings on ami-excerpts, 3 failed"
+    assert score["complete"] is False
+    assert score["rules"]["full"]["overall"]["der"] is None
+    assert score["rules"]["full"]["overall"]["scored"] > 0
+    assert score["failures"] == dict.fromkeys([f"ami-excerpts-00{number}" for number in range(3)], boards.SHAPES)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_refused_with_its_place(value: float) -> None:
+    board = boards.make_board(boards.make_entry("odd", 0.2, compression={"facts": [1, {"sparsity": value}]}))
+    with pytest.raises(StoreError, match=r"^odd: compression\.facts\[1\]\.sparsity is -?(nan|inf), which JSON"):
+        leaderboard_json(board)
+
+
+def test_unknown_types_are_refused_with_their_place() -> None:
+    board = boards.make_board(boards.make_entry("odd", 0.2, compression={"made": object()}))
+    with pytest.raises(StoreError, match=r"^odd: compression\.made is of type object"):
+        leaderboard_json(board)
+
+
+def test_what_cards_and_runs_may_hold_becomes_plain() -> None:
+    made = {"on": date(2026, 5, 4), "from": Path("a/b"), "tags": {"y", "x"}, 3: (1, 2)}
+    entry = boards.make_entry("a", 0.2, compression=made, complexity=Complexity(1, None, {"embedding": 1}))
+    system = leaderboard_json(boards.make_board(entry))["systems"][0]
+    assert system["compression"] == {"on": "2026-05-04", "from": "a/b", "tags": ["x", "y"], "3": [1, 2]}
+    assert system["complexity"]["nonzero_parameters"] is None
+
+
+def test_degenerate_boards_are_plain_too() -> None:
+    for board in (boards.make_board(columns=()), boards.make_board(), boards.hostile()):
+        json.dumps(leaderboard_json(board), allow_nan=False)

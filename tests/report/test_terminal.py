@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import io
+import re
+
+import boards
+import pytest
+from rich.console import Console
+
+from diarbench.leaderboard import Leaderboard, Place
+from diarbench.report import print_leaderboard
+
+
+def printed(board: Leaderboard, width: int = 80, **options: bool) -> str:
+    out = io.StringIO()
+    print_leaderboard(board, Console(file=out, width=width, **options))  # type: ignore[arg-type]
+    return out.getvalue()
+
+
+def row_of(output: str, system: str) -> list[str]:
+    row = next(line for line in output.splitlines() if re.match(rf"\s*\S+\s+{re.escape(system)}\s", line))
+    return row.split()
+
+
+def test_eighty_columns_hold_what_matters_most(realistic: Leaderboard) -> None:
+    output = printed(realistic, 80)
+    assert row_of(output, "base-int8-keep0")[:6] == ["3", "base-int8-keep0", "20.3", "+1.94", "23.9", "1.89"]
+    assert "0.0210" in row_of(output, "base-int8-keep0")
+    assert "Ranked by macro DER under full: no collar, overlap scored. Lower is better." in output
+    assert "Dataset voices: 12 recordings, 24 min, SYNTHETIC" in output
+    assert "Dataset ami-excerpts (first 8 of 16): 8 recordings, 16 min\n" in output
+    assert "In a wider terminal also: macro DER % fair;" in output
+
+
+def test_a_wide_terminal_shows_every_column(realistic: Leaderboard) -> None:
+    output = printed(realistic, 200)
+    assert "In a wider terminal also" not in output
+    assert len(row_of(output, "base")) == 2 + 14 + 3  # "1.89 M" and the like are two words
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 160, 240])
+@pytest.mark.parametrize("name", ["realistic", "hostile"])
+def test_nothing_is_wider_than_the_terminal_or_cut(
+    width: int, name: str, realistic: Leaderboard, hostile: Leaderboard
+) -> None:
+    board = {"realistic": realistic, "hostile": hostile}[name]
+    output = printed(board, width)
+    assert max(map(len, output.splitlines())) <= width
+    table = output[: output.index("Ranked by")]
+    for line in board.lines:
+        macro = line.macro["full"]
+        assert macro is None or f"{100 * macro:.1f}" in table
+
+
+def test_failures_and_unranked_systems_are_told_below(realistic: Leaderboard) -> None:
+    output = " ".join(printed(realistic, 80).split())
+    assert "Not ranked base-hidden50: 5 of 8 recordings on ami-excerpts, 3 failed outside-program: not run" in output
+    assert f"3 of 8 recordings (ami-excerpts-000, ami-excerpts-001, ami-excerpts-002): {boards.SHAPES}" in output
+    assert "outside-program: CPU and GPU outputs differ" in output
+
+
+def test_many_failures_are_counted() -> None:
+    entries = [boards.fail(boards.make_entry(f"s{number}", 0.2), "voices", 1, "fell over") for number in range(30)]
+    assert "and 10 more; the JSON and the page hold all" in printed(boards.make_board(*entries))
+
+
+def test_machines_are_named_where_there_are_several() -> None:
+    places = (Place("box", "cpu", 1), Place("rack", "cpu", 1))
+    output = printed(boards.make_board(boards.make_entry("a", 0.2, places=places)), 120)
+    heads = output[: output.index("──")].split()
+    assert {"box", "rack"} <= set(heads)
+
+
+def test_names_obey_nothing_and_control_nothing(hostile: Leaderboard) -> None:
+    markup = boards.make_board(boards.make_entry("[red]x[/red]", 0.2), title="[bold]t[/bold]")
+    assert "[red]x[/red]" in printed(markup)
+    assert "[bold]t[/bold]" in printed(markup)
+    assert "\x1b" not in printed(hostile)
+    assert "\x1b[31mred" not in printed(hostile, force_terminal=True)
+
+
+def test_the_best_is_bold_where_there_are_colours(realistic: Leaderboard) -> None:
+    assert re.search(r"\x1b\[1;32m\s*18\.2", printed(realistic, force_terminal=True))
+
+
+def test_degenerate_boards() -> None:
+    assert "No system is on this leaderboard." in printed(boards.make_board(columns=()))
+    failed = boards.fail(boards.make_entry("a", 0.2, rtf=None), "voices", 12, "fell over")
+    assert "Not ranked\n  a: 0 of 12 recordings on voices, 12 failed" in printed(boards.make_board(failed))
