@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from diarbench.errors import AdapterError, MissingRequirementError
-from diarbench.rttm import read_rttm
+from diarbench.errors import AdapterError, InputError, MissingRequirementError
+from diarbench.rttm import check_id, read_rttm
 from diarbench.types import Audio, Turns
 
 
@@ -30,6 +32,8 @@ class Command:
             raise ValueError("command must name the recording: one of its words needs {audio}")
         if time_limit <= 0:
             raise ValueError(f"time_limit must be positive (s), not {time_limit}")
+        if taken := sorted({"audio", "output", "id", "device"} & set(files)):
+            raise ValueError(f"[files] can't have the name {taken[0]!r}: {{{taken[0]}}} stands for something else")
         self._command, self._time_limit, self._device, self._files = list(command), time_limit, device, files
 
     def diarize(self, audio: Audio) -> Turns:
@@ -37,13 +41,14 @@ class Command:
         import soundfile
 
         recording_id = audio.recording.id
-        with tempfile.TemporaryDirectory(prefix="diarbench-") as folder:
+        # A process that the program leaves behind may still write while the folder goes.
+        with tempfile.TemporaryDirectory(prefix="diarbench-", ignore_cleanup_errors=True) as folder:
             wav, output = Path(folder, f"{recording_id}.wav"), Path(folder, f"{recording_id}.rttm")
             soundfile.write(str(wav), audio.samples.T, audio.sample_rate, subtype="PCM_16")
             values = {"audio": wav, "output": output, "id": recording_id, "device": self._device, **self._files}
-            printed = self._run([_fill(part, values) for part in self._command])
-            if not any("{output}" in part for part in self._command):
-                output.write_text(printed)
+            prints_turns = not any("{output}" in part for part in self._command)
+            printed = output if prints_turns else Path(folder, "printed")
+            self._run([_fill(part, values) for part in self._command], printed, Path(folder, "complaints"))
             if not output.is_file():
                 raise AdapterError(f"{self._command[0]} ended well, but wrote no RTTM to {{output}}")
             turns = read_rttm(output)
@@ -51,24 +56,32 @@ class Command:
             raise AdapterError(f"{self._command[0]} wrote turns of {sorted(turns)[0]!r}, not of {recording_id!r}")
         return turns.get(recording_id, Turns.of([]))
 
-    def _run(self, command: list[str]) -> str:
-        try:
-            done = subprocess.run(  # noqa: S603  an argument list from the user's own card
-                command, capture_output=True, text=True, errors="replace", timeout=self._time_limit, check=False,
-                stdin=subprocess.DEVNULL,
-            )  # fmt: skip
-        except FileNotFoundError as error:
-            raise MissingRequirementError(
-                f"the program {command[0]!r} is not there; install it, or mend the card"
-            ) from error
-        except subprocess.TimeoutExpired as error:
-            raise AdapterError(f"{command[0]} took over {self._time_limit:g} s (time_limit) and was ended") from error
-        if done.returncode != 0:
-            said = done.stderr.strip().splitlines()
-            raise AdapterError(
-                f"{command[0]} failed with exit code {done.returncode}: {said[-1] if said else 'no message'}"
-            )
-        return done.stdout
+    def _run(self, command: list[str], printed: Path, complaints: Path) -> None:
+        # Into files, not pipes: reading a pipe to its end would wait for whatever the program started and left.
+        with printed.open("wb") as output, complaints.open("wb") as errors:
+            try:
+                process = subprocess.Popen(  # noqa: S603  an argument list from the user's own card
+                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors
+                )
+            except FileNotFoundError as error:
+                raise MissingRequirementError(
+                    f"the program {command[0]!r} is not there; install it, or mend the card"
+                ) from error
+            except OSError as error:
+                raise MissingRequirementError(
+                    f"the program {command[0]!r} can't be started ({error.strerror}); is it executable?"
+                ) from error
+            try:
+                code = process.wait(timeout=self._time_limit)
+            except subprocess.TimeoutExpired as error:
+                raise AdapterError(
+                    f"{command[0]} took over {self._time_limit:g} s (time_limit) and was ended"
+                ) from error
+            finally:
+                _end(process)
+        if code != 0:
+            said = complaints.read_bytes()[-10_000:].decode(errors="replace").strip().splitlines()
+            raise AdapterError(f"{command[0]} failed with exit code {code}: {said[-1] if said else 'no message'}")
 
 
 class Replay:
@@ -87,7 +100,10 @@ class Replay:
         self._turns: dict[str, Turns] = {}
         for path in sorted(place.rglob("*.rttm")) if place.is_dir() else [place]:
             # An empty RTTM says that nobody speaks; a missing one says nothing.
-            self._turns.update(read_rttm(path) or {path.stem: Turns.of([])})
+            turns = read_rttm(path) or {check_id(path.stem, path): Turns.of([])}
+            if again := sorted(self._turns.keys() & turns):
+                raise InputError(f"{path}: the recording id {again[0]!r} is in another RTTM file too")
+            self._turns.update(turns)
         self._place = place.name
 
     def diarize(self, audio: Audio) -> Turns:
@@ -98,6 +114,19 @@ class Replay:
 
 
 def _fill(word: str, values: Mapping[str, object]) -> str:
-    for name, value in values.items():
-        word = word.replace("{" + name + "}", str(value))
-    return word
+    """The word with {name} filled in, in one pass: what is filled in is not looked at again."""
+    return re.sub("|".join(re.escape(f"{{{name}}}") for name in values), lambda m: str(values[m[0][1:-1]]), word)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a program that still runs, and what it started: a script's children would go on and disturb timings."""
+    if process.poll() is not None:
+        return
+    import psutil
+
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    for child in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+    process.wait()

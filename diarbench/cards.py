@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from diarbench.errors import CardError, did_you_mean
 from diarbench.files import digest_of
@@ -18,11 +28,30 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Option = bool | int | float | str | list[Any] | dict[str, Any]
+
+
+def _storable(value: Any) -> Any:
+    """What results can keep in JSON; TOML also knows dates, NaN and infinity."""
+    if isinstance(value, list | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            _storable(part)
+    elif not isinstance(value, bool | int | float | str) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(f"{value} can't be kept in JSON; use finite numbers, texts, true, false, lists and tables")
+    return value
+
+
+def _channel(value: Any) -> Any:
+    if value not in ("first", "mix") and (type(value) is not int or value < 0):
+        raise ValueError(f'should be "first", "mix" or the number of a channel, counted from 0, not {value!r}')
+    return value
+
+
+Option = Annotated[bool | int | float | str | list[Any] | dict[str, Any], BeforeValidator(_storable)]
+Channel = Annotated[Literal["first", "mix"] | int, BeforeValidator(_channel)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Weights(_Strict):
@@ -62,6 +91,14 @@ class SystemCard(_Strict):
     options: dict[str, Option] = {}  # keyword arguments of the adapter
     sweep: dict[str, Annotated[list[Option], Field(min_length=1)]] = {}  # options with several values: named variants
 
+    @field_validator("options", "sweep")
+    @classmethod
+    def _keywords(cls, table: dict[str, Any]) -> dict[str, Any]:
+        for key in table:
+            if not key.isidentifier():
+                raise ValueError(f"{key!r} can't be the name of an option: options are the adapter's keyword arguments")
+        return table
+
 
 class Folder(_Strict):
     """Audio, references and a list in plain folders."""
@@ -88,7 +125,7 @@ class Simulate(_Strict):
     speech: Text  # a folder of single-speaker files, found as `root` of a folder
     conversations: Annotated[int, Field(gt=0)]
     duration: Annotated[float, Field(gt=0)]  # s, of each
-    speakers: tuple[int, int]  # at least, at most
+    speakers: Annotated[tuple[int, int], Field(strict=False)]  # at least, at most
     seed: int
 
 
@@ -110,7 +147,7 @@ class DatasetCard(_Strict):
     source: Text | None = None
     description: Text | None = None
     synthetic: bool = False
-    channel: Literal["first", "mix"] | Annotated[int, Field(ge=0)] | None = None
+    channel: Channel | None = None
     sample_rate: Annotated[int, Field(gt=0)] = 16000  # Hz, that systems are handed
     rules: list[Text] = []  # the scoring rules that its papers use
     folder: Folder | None = None
@@ -161,6 +198,7 @@ Card = TypeVar("Card", SystemCard, DatasetCard, ReportCard)
 
 def read_card(path: Path, kind: type[Card]) -> Card:
     """The card in a TOML file. Raises CardError with file, line, key, and what would be right."""
+    check_name(path.stem, path)
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -169,16 +207,16 @@ def read_card(path: Path, kind: type[Card]) -> Card:
         raise CardError(f"{path}: can't be read ({error.strerror})") from error
     try:
         return kind.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise CardError(f"{path}: not valid TOML: {error}") from error
     except ValidationError as error:
         raise CardError(_explain(path, text, kind, error)) from error
+    except (ValueError, RecursionError) as error:  # beside TOMLDecodeError: numbers too long, brackets too deep
+        raise CardError(f"{path}: not valid TOML: {error}") from error
 
 
 def expand(name: str, path: Path, card: SystemCard) -> list[SystemSpec]:
     """The systems of a card: one, or with [sweep] one per combination, named such as "diarizen@window=8".
 
-    Raises CardError where a swept option is also set in [options].
+    Raises CardError where a swept option is also set in [options], or two variants would have one name.
     """
     twice = sorted(set(card.options) & set(card.sweep))
     if twice:
@@ -195,6 +233,9 @@ def expand(name: str, path: Path, card: SystemCard) -> list[SystemSpec]:
                 options={**card.options, **chosen},
             )
         )
+    names = [spec.name for spec in specs]
+    if again := [variant for variant in names if names.count(variant) > 1]:
+        raise CardError(f"{path}: [sweep] gives two variants the name {again[0]!r}; leave one of the values out")
     return specs
 
 
@@ -213,6 +254,22 @@ def _short(value: Option) -> str:
     return text if re.fullmatch(r"[A-Za-z0-9._-]{1,30}", text) else digest_of(value)[:8]
 
 
+# pydantic's words for these speak of Python.
+_SHOULD = {
+    "bool_type": "should be true or false",
+    "dict_type": "should be a table",
+    "float_type": "should be a number",
+    "int_type": "should be a whole number",
+    "list_type": "should be a list",
+    "model_type": "should be a table",
+    "string_pattern_mismatch": "should be 64 hexadecimal digits in lower case",
+    "string_too_short": "should not be empty",
+    "string_type": "should be a text",
+    "too_short": "should not be empty",
+    "tuple_type": "should be a list",
+}
+
+
 def _explain(path: Path, text: str, kind: type[BaseModel], error: ValidationError) -> str:
     """The first problem in one line; how many more there are."""
     # A mistyped key is both unknown and missing; the first says more.
@@ -229,8 +286,9 @@ def _explain(path: Path, text: str, kind: type[BaseModel], error: ValidationErro
     elif first["type"] == "value_error":
         what = (f"[{dotted}]: " if dotted else "") + str(first["ctx"]["error"])
     else:
-        message = first["msg"]
-        what = f"{dotted!r}: {message[0].lower()}{message[1:]}, found {first['input']!r}"
+        found = repr(first["input"])
+        found = found if len(found) <= 60 else f"{found[:60]}..."
+        what = f"{dotted!r} {_SHOULD.get(first['type']) or first['msg'].removeprefix('Input ')}, found {found}"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return f"{where}: {what}{more}"
 
@@ -260,7 +318,11 @@ def _line_of(text: str, keys: list[str]) -> int | None:
     """The line that sets the dotted key, or that opens the nearest table around it; TOML readers don't say."""
     best: tuple[int, int] | None = None
     table: list[str] = []
+    in_text = False  # of several lines, in triple quotes
     for number, line in enumerate(text.split("\n"), start=1):
+        was_in_text, in_text = in_text, in_text ^ (len(re.findall(r'"""|\'\'\'', line)) % 2 == 1)
+        if was_in_text:
+            continue
         if header := re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]", line):
             table = [part.strip().strip("\"'") for part in header[1].split(".")]
             here = table
@@ -268,6 +330,7 @@ def _line_of(text: str, keys: list[str]) -> int | None:
             here = table + [part.strip().strip("\"'") for part in setting[1].split(".")]
         else:
             continue
-        if here == keys[: len(here)] and (best is None or len(here) > best[0]):
-            best = (len(here), number)
+        shared = min(len(here), len(keys))
+        if here[:shared] == keys[:shared] and shared > (best[0] if best else 0):
+            best = (shared, number)
     return best[1] if best else None

@@ -11,10 +11,11 @@ import numpy as np
 
 from diarbench.audio import decode
 from diarbench.cards import DatasetCard, SystemSpec, read_card
-from diarbench.errors import CardError, DiarbenchError, NotFoundError, did_you_mean
+from diarbench.errors import DiarbenchError, NotFoundError, did_you_mean
 from diarbench.loaders import Dataset, load_dataset
 from diarbench.plan import find_adapter, missing_requirements, plan
 from diarbench.registry import Registry, shipped
+from diarbench.scoring import find_rule
 from diarbench.types import LabelledRecording, Recording, Seconds
 
 _LENGTH = 10.0  # s of audio that a system is tried on
@@ -52,7 +53,7 @@ def check_card(registry: Registry, name: str, *, run: bool) -> list[Check]:
     """
     kind = _kind(registry, name)
     if kind == "dataset":
-        return [_check_dataset(registry, dataset) for dataset in registry.choose_datasets([name])]
+        return [_check_dataset(found, path, card) for found, (path, card) in registry.choose_datasets([name]).items()]
     if kind == "report":
         return [_check_report(registry, name)]
     return [_check_system(spec, run) for spec in registry.choose_systems([name])]
@@ -119,9 +120,10 @@ def _excerpt(folder: Path) -> Dataset:
     return Dataset("excerpt", card, (labelled,))
 
 
-def _check_dataset(registry: Registry, name: str) -> Check:
-    path, card = registry.choose_datasets([name])[name]
+def _check_dataset(name: str, path: Path, card: DatasetCard) -> Check:
     try:
+        for rule in card.rules:
+            find_rule(rule)
         dataset = load_dataset(name, path, card)
     except DiarbenchError as error:
         return Check("dataset", name, str(error))
@@ -141,10 +143,9 @@ def _check_dataset(registry: Registry, name: str) -> Check:
 def _check_report(registry: Registry, name: str) -> Check:
     try:
         _, card = registry.choose_report(name)
+        find_rule(card.rule)
         systems = registry.choose_systems(card.systems)
         datasets = registry.choose_datasets(card.datasets)
-    except CardError as error:
-        return Check("report", name, str(error))
-    except NotFoundError as error:
+    except DiarbenchError as error:
         return Check("report", name, str(error))
     return Check("report", name, None, f"{len(systems)} systems, {len(datasets)} datasets")

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from diarbench.errors import InputError, MissingRequirementError
 from diarbench.files import sha256_of, write_whole
@@ -44,6 +44,8 @@ def wheel_member(wheel: str, member: str, sha256: str) -> Path:
     match = _WHEEL.fullmatch(wheel)
     if match is None:
         raise InputError(f"{wheel!r} names no wheel; write it as name==version")
+    if PurePosixPath(member).is_absolute() or ".." in PurePosixPath(member).parts:
+        raise InputError(f"{member!r} can't be a file inside the wheel {wheel}: it leads out of it")
     for place in (_installed(match["name"], member), _cached(wheel, member)):
         if place is not None and place.is_file() and sha256_of(place) == sha256:
             return place
@@ -79,18 +81,8 @@ def _download(wheel: str, member: str, folder: Path) -> bytes:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
         command += ["--only-binary", ":all:", "--dest", str(folder), wheel]
     elif uv := shutil.which("uv"):
-        command = [
-            uv,
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--only-binary",
-            ":all:",
-            "--target",
-            str(folder),
-            wheel,
-        ]
+        command = [uv, "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:"]
+        command += ["--python", sys.executable, "--target", str(folder), wheel]
     else:
         raise MissingRequirementError(
             f"{wheel} has to be fetched, and this environment has neither pip nor uv; {advice}"

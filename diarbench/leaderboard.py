@@ -215,4 +215,4 @@ def _why_unranked(entry: Entry, columns: Sequence[Column], rule: str) -> str:
             reasons.append(f"{done} of {count} recordings on {column.name}{failed}")
         elif score.der(rule) is None:
             reasons.append(f"no reference speech is scored on {column.name}")
-    return "; ".join(reasons)
+    return "; ".join(reasons) or "no dataset"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,9 +87,11 @@ def plan(
     jobs = []
     for spec in systems:
         prepared = prepare(spec)
+        on: Device = "cuda" if has_gpu and "cuda" in spec.card.devices else "cpu"
+        if on not in spec.card.devices and prepared.problem is None:
+            prepared = replace(prepared, problem=f"{spec.name} runs on {spec.card.devices[0]} only, not on the {on}")
         for dataset in datasets:
             recordings = tuple(labelled.recording for labelled in dataset.recordings)[:limit]
-            on: Device = "cuda" if has_gpu and "cuda" in spec.card.devices else "cpu"
             jobs.append(Job(prepared, dataset, recordings, on, threads))
     return jobs
 
@@ -95,13 +99,13 @@ def plan(
 def prepare(spec: SystemSpec) -> Prepared:
     """Find what a system needs, without importing any of it. Raises CardError where the card can't be right."""
     adapter = find_adapter(spec)
+    missing = missing_requirements(spec.card.requires)
     problem = None
     weights: dict[str, Path] = {}
     files: dict[str, Path] = {}
     digests: dict[str, str] = {}
     file_digests: dict[str, str] = {}
     try:
-        missing = missing_requirements(spec.card.requires)
         if missing:
             quoted = " ".join(f"'{requirement}'" for requirement in missing)
             raise MissingRequirementError(f"{spec.name} needs what is not installed: pip install {quoted}")
@@ -155,7 +159,7 @@ def find_weights(spec: SystemSpec, name: str, source: Weights) -> tuple[Path, st
 
 def find_file(spec: SystemSpec, name: str, place: str) -> tuple[Path, str]:
     """A local file or folder that a card names, and its digest. Raises MissingRequirementError."""
-    path = spec.folder / Path(place).expanduser()
+    path = spec.folder / os.path.expanduser(place)
     if path.is_dir():
         inside = sorted(file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
         return path, digest_of([[file.relative_to(path).as_posix(), sha256_of(file)] for file in inside])
@@ -165,13 +169,16 @@ def find_file(spec: SystemSpec, name: str, place: str) -> tuple[Path, str]:
 
 
 def missing_requirements(requires: Iterable[str]) -> list[str]:
-    """Those requirements that the installed distributions don't meet. Raises CardError for one that can't be read."""
+    """Those requirements that the installed distributions don't meet, markers such as `; python_version < "3.12"`
+    minded. Raises CardError for one that can't be read."""
     missing = []
     for text in requires:
         try:
             requirement = Requirement(text)
         except InvalidRequirement as error:
             raise CardError(f"requires: {text!r} is not a requirement as pip reads it ({error})") from error
+        if requirement.marker is not None and not requirement.marker.evaluate():
+            continue
         try:
             version = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:
@@ -198,7 +205,10 @@ def _versions(requires: Iterable[str]) -> dict[str, str]:
 
 
 def _code_digest(adapter: Adapter) -> str:
-    """Of the Python files beside the adapter; a module elsewhere counts by its distribution's version."""
+    """Of the Python files beside the adapter; for a module, of those in its folder and of its distribution's version.
+
+    Only the top package is looked up: finding a module inside it would import it.
+    """
     if adapter.file is not None:
         return _digest_files(sorted(adapter.file.parent.glob("*.py")))
     assert adapter.module is not None
@@ -206,7 +216,20 @@ def _code_digest(adapter: Adapter) -> str:
     if top == "diarbench":
         return diarbench.__version__
     owners = importlib.metadata.packages_distributions().get(top, [])
-    return digest_of({owner: importlib.metadata.version(owner) for owner in sorted(owners)})
+    versions = {owner: importlib.metadata.version(owner) for owner in sorted(set(owners))}
+    return digest_of([versions, _digest_files(_module_files(adapter.module))])
+
+
+def _module_files(module: str) -> list[Path]:
+    """The Python files in the folder of a module; for a module outside of any package, its own file."""
+    top, *inside = module.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None:
+        return []
+    if not spec.submodule_search_locations:
+        return [Path(spec.origin)] if spec.origin else []
+    folder = Path(next(iter(spec.submodule_search_locations))).joinpath(*inside)
+    return sorted((folder if folder.is_dir() else folder.parent).glob("*.py"))
 
 
 def _library_digest() -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from diarbench.cards import DatasetCard, ReportCard, SystemCard, SystemSpec, check_name, expand, read_card
+from diarbench.cards import DatasetCard, ReportCard, SystemCard, SystemSpec, expand, read_card
 from diarbench.errors import CardError, NotFoundError, did_you_mean
 
 # How deep cards lie: systems come in families, one folder each.
@@ -28,7 +28,8 @@ def shipped() -> Path:
 class Registry:
     """Cards by name; where two roots have one name, the earlier root wins.
 
-    A root is a folder that holds `systems/`, `datasets/` or `reports/`.
+    A root is a folder that holds `systems/`, `datasets/` or `reports/`. A card that is wrong (its name, too) is found
+    like the others, and refused when it is read: one broken card does not hide the rest.
     """
 
     roots: tuple[Path, ...]
@@ -37,11 +38,10 @@ class Registry:
     def standard(cls, extra: Sequence[Path] = ()) -> Registry:
         """`extra` roots, then the working folder, then plug-ins (entry points "diarbench.cards"), then those shipped.
 
-        Raises CardError where an extra root holds none of the three folders.
+        Raises CardError where an extra root or a plug-in's folder holds none of the three folders.
         """
         for root in extra:
-            if not any((root / kind).is_dir() for kind in _PATTERNS):
-                raise CardError(f"{root}: holds none of the folders systems/, datasets/ and reports/")
+            _check_root(root, f"{root}:")
         return cls((*extra, Path.cwd(), *_plugins(), shipped()))
 
     @cached_property
@@ -68,7 +68,7 @@ class Registry:
         for text in wanted:
             if text.endswith(".toml"):
                 path = Path(text)
-                found = self.expand(check_name(path.stem, path), path)
+                found = self.expand(path.stem, path)
             elif text in self.systems:
                 found = self.expand(text, self.systems[text])
             elif text.split("@")[0] in self.systems:
@@ -84,7 +84,13 @@ class Registry:
                 if not names:
                     raise NotFoundError(f"no system {text!r}{did_you_mean(text, self.systems)}")
                 found = [spec for name in sorted(names) for spec in self.expand(name, self.systems[name])]
-            chosen.update((spec.name, spec) for spec in found)
+            for spec in found:
+                before = chosen.setdefault(spec.name, spec)
+                if before.folder != spec.folder:
+                    raise CardError(
+                        f"two cards named {spec.name!r} are asked for, in {before.folder} and in {spec.folder}; "
+                        "results are kept by name: rename one"
+                    )
         return list(chosen.values())
 
     def expand(self, name: str, path: Path) -> list[SystemSpec]:
@@ -93,23 +99,29 @@ class Registry:
 
     def choose_datasets(self, wanted: Iterable[str]) -> dict[str, tuple[Path, DatasetCard]]:
         """Dataset cards by name, pattern or path of a card. Raises NotFoundError or CardError."""
-        chosen: dict[str, tuple[Path, DatasetCard]] = {}
+        chosen: dict[str, Path] = {}
         for text in wanted:
             if text.endswith(".toml"):
-                path = Path(text)
-                chosen[check_name(path.stem, path)] = (path, read_card(path, DatasetCard))
-                continue
-            names = [text] if text in self.datasets else sorted(fnmatch.filter(self.datasets, text))
-            if not names:
+                paths = [Path(text)]
+            elif text in self.datasets:
+                paths = [self.datasets[text]]
+            else:
+                paths = [self.datasets[name] for name in sorted(fnmatch.filter(self.datasets, text))]
+            if not paths:
                 raise NotFoundError(f"no dataset {text!r}{did_you_mean(text, self.datasets)}")
-            chosen.update((name, (self.datasets[name], read_card(self.datasets[name], DatasetCard))) for name in names)
-        return chosen
+            for path in paths:
+                before = chosen.setdefault(path.stem, path)
+                if before.resolve() != path.resolve():
+                    raise CardError(
+                        f"two cards named {path.stem!r} are asked for, {before} and {path}; "
+                        "results are kept by name: rename one"
+                    )
+        return {name: (path, read_card(path, DatasetCard)) for name, path in chosen.items()}
 
     def choose_report(self, wanted: str) -> tuple[str, ReportCard]:
         """A report card by name or path. Raises NotFoundError or CardError."""
         if wanted.endswith(".toml"):
-            path = Path(wanted)
-            return check_name(path.stem, path), read_card(path, ReportCard)
+            return Path(wanted).stem, read_card(Path(wanted), ReportCard)
         if wanted not in self.reports:
             raise NotFoundError(f"no report {wanted!r}{did_you_mean(wanted, self.reports)}")
         return wanted, read_card(self.reports[wanted], ReportCard)
@@ -120,10 +132,9 @@ class Registry:
             here: dict[str, Path] = {}
             for pattern in _PATTERNS[kind]:
                 for path in sorted((root / kind).glob(pattern)):
-                    name = check_name(path.stem, path)
-                    if name in here:
-                        raise CardError(f"{path}: another card has that name: {here[name]}")
-                    here[name] = path
+                    if path.stem in here:
+                        raise CardError(f"{path}: another card has that name: {here[path.stem]}")
+                    here[path.stem] = path
             for name, path in here.items():
                 found.setdefault(name, path)
         return dict(sorted(found.items()))
@@ -139,6 +150,12 @@ def _plugins() -> list[Path]:
                 f"the plug-in {point.name!r} points to {point.value!r}, which is no installed package; "
                 f"reinstall or remove the distribution {point.dist.name if point.dist else 'it comes from'}"
             )
-        folder = Path(next(iter(spec.submodule_search_locations)))
-        folders.append(folder.joinpath(*point.value.split(".")[1:]))
+        folder = Path(next(iter(spec.submodule_search_locations))).joinpath(*point.value.split(".")[1:])
+        _check_root(folder, f"the plug-in {point.name!r} points to {point.value!r}, but {folder}")
+        folders.append(folder)
     return folders
+
+
+def _check_root(root: Path, who: str) -> None:
+    if not any((root / kind).is_dir() for kind in _PATTERNS):
+        raise CardError(f"{who} holds none of the folders systems/, datasets/ and reports/")

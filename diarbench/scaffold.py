@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 from diarbench.cards import check_name
-from diarbench.errors import InputError
+from diarbench.errors import InputError, StoreError
 from diarbench.files import write_whole
 
 _ADAPTER = '''"""__NAME__: put your system here. This one says that somebody speaks wherever it is loud."""
@@ -37,15 +40,26 @@ threshold = 0.01
 
 
 def write_system(name: str, systems: Path) -> tuple[Path, Path]:
-    """`systems/NAME/NAME.toml` and `systems/NAME/adapter.py`; returns both paths.
+    """`systems/NAME/NAME.toml` and `systems/NAME/adapter.py`, both or neither; returns both paths.
 
-    Raises CardError for a name that can't be one, InputError where the folder is already there.
+    Raises CardError for a name that can't be one, InputError where the folder is already there, StoreError where
+    it can't be written.
     """
     folder = systems / name
     card, adapter = folder / f"{name}.toml", folder / "adapter.py"
     check_name(name, card)
     if folder.exists():
         raise InputError(f"{folder}: already there; choose another name, or remove it first")
-    write_whole(adapter, _ADAPTER.replace("__NAME__", name))
-    write_whole(card, _CARD.replace("__NAME__", name))
+    try:
+        systems.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=systems))
+        try:
+            write_whole(temporary / adapter.name, _ADAPTER.replace("__NAME__", name))
+            write_whole(temporary / card.name, _CARD.replace("__NAME__", name))
+            temporary.chmod(0o755)
+            os.rename(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise StoreError(f"{folder}: can't be written ({error.strerror})") from error
     return card, adapter

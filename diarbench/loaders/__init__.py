@@ -97,13 +97,13 @@ def data_roots() -> list[Path]:
     """Folders that corpora are looked for in: $DIARBENCH_DATA (several, parted as in $PATH), else ./data and
     ../shared/data."""
     if given := os.environ.get("DIARBENCH_DATA"):
-        return [Path(part).expanduser() for part in given.split(os.pathsep) if part]
+        return [Path(os.path.expanduser(part)) for part in given.split(os.pathsep) if part]
     return [Path("data"), Path("..", "shared", "data")]
 
 
 def find_root(name: str, card: DatasetCard, card_folder: Path, root: str) -> Path:
     """A dataset's folder: absolute, beside its card, or in one of the data folders."""
-    wanted = Path(root).expanduser()
+    wanted = Path(os.path.expanduser(root))  # unlike Path.expanduser, it leaves the ~ of an unknown user
     places = [wanted] if wanted.is_absolute() else [base / wanted for base in (card_folder, *data_roots())]
     for place in places:
         if place.is_dir():

@@ -9,11 +9,11 @@ from pathlib import Path
 from diarbench.audio import AUDIO_SUFFIXES, Header, check_channels, read_header
 from diarbench.cards import DatasetCard, Folder
 from diarbench.errors import AudioError, InputError, RttmError
-from diarbench.rttm import read_list, read_rttm, read_uem
+from diarbench.rttm import check_id, read_list, read_rttm, read_uem
 from diarbench.types import LabelledRecording, Recording, Spans, Turns
 
 # A scoring region may end a little after the audio: annotation tools round up.
-_UEM_TOLERANCE = 0.1  # s
+_END_TOLERANCE = 0.1  # s
 
 
 def load_folder(root: Path, card: DatasetCard, folder: Folder) -> tuple[list[LabelledRecording], tuple[str, ...]]:
@@ -25,7 +25,7 @@ def load_folder(root: Path, card: DatasetCard, folder: Folder) -> tuple[list[Lab
     uems = None if card.uem == "whole-file" else read_uems(root / card.uem)
     audio = index_audio(root / folder.audio) if folder.audio != "none" else None
     ids = read_list(root / folder.list) if folder.list is not None else sorted(references)
-    recordings = []
+    recordings, late = [], []
     for recording_id in ids:
         if recording_id not in references:
             raise InputError(
@@ -35,10 +35,18 @@ def load_folder(root: Path, card: DatasetCard, folder: Folder) -> tuple[list[Lab
         if uems is not None and recording_id not in uems:
             raise InputError(f"{root / card.uem}: no scoring region for the recording {recording_id!r}")
         uem = uems[recording_id] if uems is not None else None
-        recordings.append(_recording(recording_id, card, audio, root, references[recording_id], uem))
+        recording = _recording(recording_id, card, audio, root, references[recording_id], uem)
+        recordings.append(recording)
+        if uems is None and recording.reference.ends.max(initial=0.0) > recording.uem[-1][1] + _END_TOLERANCE:
+            late.append(recording_id)
+    notes = []
+    if late:
+        notes.append(f"{root}: {len(late)} references go on after their audio ends, which is not scored ({late[0]})")
     # A list or a UEM that names the recordings says by itself that the rest is not meant.
     named = folder.list is not None or (uems is not None and set(uems) == set(ids))
-    return recordings, () if named else _notes(root, audio, references)
+    if not named:
+        notes += _left_out(root, audio or {}, references, uems or {})
+    return recordings, tuple(notes)
 
 
 def read_references(place: Path) -> dict[str, Turns]:
@@ -51,7 +59,7 @@ def read_references(place: Path) -> dict[str, Turns]:
     found: dict[str, Turns] = {}
     origin: dict[str, Path] = {}
     for path in _files(place, ".rttm"):
-        turns = read_rttm(path) or {path.stem: Turns.of([])}
+        turns = read_rttm(path) or {check_id(path.stem, path): Turns.of([])}
         for recording_id in turns:
             if recording_id in origin:
                 raise InputError(f"{path}: the recording id {recording_id!r} is also in {origin[recording_id]}")
@@ -117,7 +125,7 @@ def _recording(
     path = audio[recording_id]
     header: Header = read_header(path)
     check_channels(path, header.channels, card.channel)
-    if uem is not None and uem[-1][1] > header.duration + _UEM_TOLERANCE:
+    if uem is not None and uem[-1][1] > header.duration + _END_TOLERANCE:
         raise RttmError(
             root / card.uem,
             None,
@@ -127,8 +135,10 @@ def _recording(
     return LabelledRecording(recording, reference, uem if uem is not None else ((0.0, header.duration),))
 
 
-def _notes(root: Path, audio: dict[str, Path] | None, references: dict[str, Turns]) -> tuple[str, ...]:
-    unlabelled = sorted(set(audio or ()) - set(references))
-    if not unlabelled:
-        return ()
-    return (f"{root}: {len(unlabelled)} audio files have no reference and are left out ({unlabelled[0]}, ...)",)
+def _left_out(root: Path, audio: Iterable[str], references: Iterable[str], uems: Iterable[str]) -> list[str]:
+    """What has no reference, where no list says which recordings are meant."""
+    notes = []
+    for what, ids in (("audio files", audio), ("scoring regions", uems)):
+        if unlabelled := sorted(set(ids) - set(references)):
+            notes.append(f"{root}: {len(unlabelled)} {what} have no reference and are left out ({unlabelled[0]}, ...)")
+    return notes
