@@ -227,6 +227,8 @@ def test_dark_is_dark(visit: Opener, realistic: Leaderboard) -> None:
     assert max(dark.page.evaluate(brightness)) < 60
     assert max(light.page.evaluate(label)) < 60  # charts follow, without being drawn again
     assert min(dark.page.evaluate(label)) > 200
+    dark.page.emulate_media(media="print")
+    assert max(dark.page.evaluate(label)) < 60  # on paper all is light
 
 
 def test_a_saved_chart_stands_alone(visit: Opener, realistic: Leaderboard) -> None:
