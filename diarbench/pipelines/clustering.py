@@ -35,7 +35,8 @@ def agglomerative(embeddings: Embeddings, *, threshold: float, max_items: int = 
 def spectral(
     embeddings: Embeddings,
     *,
-    min_neighbours: int = 12,
+    min_neighbours: int = 10,
+    min_share: float = 0.2,
     max_speakers: int = 8,
     max_items: int = 1000,
     seed: int = 0,
@@ -50,9 +51,9 @@ def spectral(
     that many eigenvectors gives the clusters.
 
     Two things are ours. The Laplacian is the symmetric normalized one, I − D^-½ A D^-½. And p runs, in at most twenty
-    steps, from `min_neighbours` (not 1) to a quarter of the windows: the nearest neighbours of a window are those
-    that overlap it in time, and p must reach past them (windows of 1.6 s every 0.4 s: three on each side, and
-    itself). So no more windows than `min_neighbours` are one speaker.
+    steps, from `min_neighbours` or `min_share` of the windows, whichever is more (not from 1), to four tenths of
+    them: the nearest neighbours of a window are those that overlap it in time, and a p that reaches little further
+    splits speakers. No more windows than `min_neighbours` are one speaker.
 
     More than `max_items` windows are condensed first, as in `agglomerative` (eigenvalues take the cube of their time).
     """
@@ -61,8 +62,8 @@ def spectral(
     items = _condense(embeddings, max_items)
     unit = centre(items.means, share=0.0)
     nearest_first = np.argsort(-(unit @ unit.T), axis=1, kind="stable")
-    most = max(min_neighbours, len(unit) // 4)
-    tried = np.unique(np.linspace(min_neighbours, most, 20).astype(np.int64)).tolist()
+    fewest = max(min_neighbours, int(min_share * len(unit)))
+    tried = np.unique(np.linspace(fewest, max(fewest, int(0.4 * len(unit))), 20).astype(np.int64)).tolist()
     best = min((_eigengap(_laplacian(nearest_first, p), p, max_speakers) for p in tried), key=lambda gap: gap.ratio)
     if best.speakers == 1:
         return np.zeros(len(embeddings), dtype=np.int64)

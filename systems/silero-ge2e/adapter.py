@@ -44,8 +44,9 @@ class SileroGe2e:
         hop: Seconds = 0.4,
         clusters: str = "ahc",  # or "spectral"
         threshold: float = 0.7,  # cosine distance at which AHC stops
-        min_speaker: Seconds = 2.0,  # of speech: AHC dissolves smaller clusters
-        min_neighbours: int = 12,  # of a window, for spectral clustering
+        min_speaker: Seconds = 3.0,  # of speech: AHC dissolves smaller clusters
+        min_neighbours: int = 10,  # of a window, for spectral clustering
+        min_share: float = 0.2,  # of all windows: if that is more, the fewest neighbours
         max_speakers: int = 8,  # that spectral clustering may find
         centring: float = 0.5,  # share of the recording's mean embedding that is taken off each
         precision: str = "fp32",  # of the embedding network: see PRECISIONS
@@ -56,14 +57,18 @@ class SileroGe2e:
         _check_choice("precision", precision, PRECISIONS)
         if window <= 0 or hop <= 0 or hop > window:
             raise ValueError(f"0 < hop <= window must hold (s); got window {window}, hop {hop}")
-        if min_neighbours < 2 or max_speakers < 1:
-            raise ValueError("min_neighbours must be 2 or more and max_speakers 1 or more")
+        if min_neighbours < 2 or max_speakers < 1 or not 0 <= min_share <= 1:
+            raise ValueError(
+                "min_neighbours must be 2 or more, max_speakers 1 or more, min_share from 0 to 1; got "
+                f"{min_neighbours}, {max_speakers} and {min_share}"
+            )
         if precision.startswith("int8") and device != "cpu":
             raise ValueError(f"precision {precision!r} runs on the CPU only, not on {device!r}")
         self.rules = SpeechRules(onset, offset, min_off, min_on, pad)
         self.window, self.hop = window, hop
         self.clusters, self.threshold, self.min_speaker = clusters, threshold, min_speaker
-        self.min_neighbours, self.max_speakers, self.centring = min_neighbours, max_speakers, centring
+        self.min_neighbours, self.min_share, self.max_speakers = min_neighbours, min_share, max_speakers
+        self.centring = centring
 
         self._device = torch.device(device)
         self._vad = silero.SileroVad.load(weights["vad"]).to(self._device)
@@ -112,7 +117,12 @@ class SileroGe2e:
         """The speaker, counted from 0, of each of the embeddings (windows, 256)."""
         centred = clustering.centre(embeddings, share=self.centring)
         if self.clusters == "spectral":
-            return clustering.spectral(centred, min_neighbours=self.min_neighbours, max_speakers=self.max_speakers)
+            return clustering.spectral(
+                centred,
+                min_neighbours=self.min_neighbours,
+                min_share=self.min_share,
+                max_speakers=self.max_speakers,
+            )
         labels = clustering.agglomerative(centred, threshold=self.threshold)
         return clustering.nearest_mean(centred, labels, smallest=round(self.min_speaker / self.hop))
 
