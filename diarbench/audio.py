@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,7 @@ def read_header(path: Path) -> Header:
     """The header of an audio file, without decoding it.
 
     Raises AudioError where the file is missing, empty, no audio, of unknown length, or shorter than its header
-    promises as far as that can be told without decoding (WAV, RF64, W64, AIFF, Ogg; `decode` finds the rest).
+    promises as far as that can be told without decoding (WAV, RF64, W64, AIFF, SPHERE, Ogg; `decode` finds the rest).
     """
     import soundfile
 
@@ -129,7 +130,7 @@ def _check_length(path: Path) -> None:
     """libsndfile silently shortens files of these formats that end before they should; we refuse them."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(40)
+        head = file.read(1024)
         if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
             file.seek(12)
             promised, held = _wav_data(file, size)
@@ -142,6 +143,8 @@ def _check_length(path: Path) -> None:
             promised, held = struct.unpack("<Q", head[20:28])[0], size - 8
         elif head[:4] == b"riff" and len(head) >= 24:  # Sony Wave64: the length counts its own header
             promised, held = struct.unpack("<Q", head[16:24])[0], size
+        elif head[:8] == b"NIST_1A\n":
+            promised, held = _sphere_samples(head), size - 1024
         else:
             return
     if promised > held:
@@ -157,6 +160,12 @@ def _wav_data(file: BinaryIO, size: int) -> tuple[int, int]:
             return (0 if any(length in lengths for lengths in _STREAMED) else length), held
         file.seek(length + length % 2, 1)
     return 0, 0  # libsndfile says that there is no data chunk
+
+
+def _sphere_samples(head: bytes) -> int:
+    """Bytes of samples that the header of a NIST SPHERE file promises; 0 where it doesn't say."""
+    fields = {name: int(value) for name, value in re.findall(rb"^(\w+) -i (\d+)\s*$", head, re.MULTILINE)}
+    return fields.get(b"sample_count", 0) * fields.get(b"channel_count", 1) * fields.get(b"sample_n_bytes", 0)
 
 
 def _check_ogg_end(path: Path, file: BinaryIO, size: int) -> None:
