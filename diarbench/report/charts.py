@@ -14,7 +14,7 @@ from diarbench.report import text
 from diarbench.report.columns import PARTS, parameters, place_label, rate, rtf
 
 if TYPE_CHECKING:
-    from diarbench.leaderboard import Column, Leaderboard, Line
+    from diarbench.leaderboard import Column, Leaderboard, Line, Place
 
 Spec = dict[str, Any]
 
@@ -49,16 +49,16 @@ def cost_charts(board: Leaderboard) -> list[Chart]:
     """Macro DER against parameters, and against RTF, one chart per place; ranked systems only."""
     charts = [
         _cost_chart(
-            board, "cost-parameters", "Macro DER against parameters", "parameters", parameters, text.count, "~s"
+            board, "cost-parameters", "Macro DER against parameters", "parameters", parameters, text.count, ".5~s"
         )
     ]
     for number, place in enumerate(board.places):
 
-        def cost(line: Line, place: Any = place) -> float | None:
+        def cost(line: Line, place: Place = place) -> float | None:
             return rtf(line, place)
 
         title = f"Macro DER against RTF, {place_label(board, place)}, {text.plain(place.machine)}"
-        charts.append(_cost_chart(board, f"cost-rtf-{number}", title, "real-time factor", cost, text.ratio, "~g"))
+        charts.append(_cost_chart(board, f"cost-rtf-{number}", title, "real-time factor", cost, text.ratio, ".5~g"))
     return charts
 
 

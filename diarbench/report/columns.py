@@ -32,7 +32,8 @@ def table_columns(board: Leaderboard, *, all_counts: bool = False) -> tuple[Tabl
     """The columns from left to right: macro DER by rule, the difference to the baseline, DER by dataset, the three
     errors, sizes, and RTF by place.
 
-    Non-zero parameters are a column where they differ from the parameters in some line, or with `all_counts`.
+    Non-zero parameters are a column where they print differently from the parameters in some line, or with
+    `all_counts`.
     """
     return (
         *_accuracy(board),
@@ -74,9 +75,11 @@ def parameters(line: Line) -> int | None:
 
 
 def has_zeros(line: Line) -> bool:
-    """Whether some of the parameters are exactly zero."""
+    """Whether so many parameters are exactly zero that the two counts print differently."""
     complexity = line.entry.complexity
-    return complexity is not None and complexity.nonzero_parameters not in (None, complexity.parameters)
+    if complexity is None or complexity.parameters is None or complexity.nonzero_parameters is None:
+        return False
+    return text.count(complexity.parameters) != text.count(complexity.nonzero_parameters)
 
 
 def rate(line: Line, column: Column, rule: str, part: str) -> float | None:

@@ -32,6 +32,8 @@ def test_non_zero_parameters_are_a_column_only_where_they_say_something() -> Non
     board = boards.make_board(boards.make_entry("dense", 0.2))
     assert "nonzero_parameters" not in keys(board)
     assert "nonzero_parameters" in keys(board, all_counts=True)
+    few = replace(boards.make_entry("few", 0.2), complexity=Complexity(1_730_000, 1_729_988))
+    assert "nonzero_parameters" not in keys(boards.make_board(few))
     unknown = replace(boards.make_entry("unknown", 0.2), complexity=Complexity(100, None))
     assert "nonzero_parameters" not in keys(boards.make_board(unknown))
 
