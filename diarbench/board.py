@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import diarbench
-from diarbench.errors import InputError, StoreError, did_you_mean
-from diarbench.files import sha256_of
+from diarbench import memo
+from diarbench.errors import InputError, RttmError, StoreError, did_you_mean
+from diarbench.files import digest_of, sha256_of
 from diarbench.leaderboard import Column, Entry, Leaderboard, Place, Score, Speed, rank
-from diarbench.scoring import ScoringRule, score_recording
-from diarbench.store import RunFolder, StoredDataset, find_datasets, find_machines, find_runs
+from diarbench.scoring import ErrorTimes, ScoringRule, score_recording
+from diarbench.store import RunFolder, Stored, StoredDataset, find_datasets, find_machines, find_runs
 from diarbench.types import Complexity
 
 
@@ -113,17 +116,19 @@ def _entry(
             newest[run.place] = run
         if not newest:
             continue
+        stored = {place: run.all_stored() for place, run in newest.items()}
         scored = {
-            place: _score(run, column, versions[column.name], rules) for place, run in newest.items()
-        }  # fmt: skip
+            place: _score(run, stored[place], column, versions[column.name], rules) for place, run in newest.items()
+        }
         # The complete one that ran last speaks for the dataset.
         best = max(newest, key=lambda place: (scored[place].complete, newest[place].newest))
         scores[column.name] = scored[best]
         sources.append(newest[best])
         problems += _disagreement(column, scored, best, rules[0].name)
         problems += _load_problems(newest[best], column, scored[best])
-        for place, run in newest.items():
-            speeds.setdefault(place, []).append(_speed(run, column))
+        for place in newest:
+            speeds.setdefault(place, []).append(_speed(stored[place], column))
+            problems += _timing_problems(stored[place], column, place)
     if len({_system_identity(run) for run in sources}) > 1:
         problems.append("its results on different datasets come from different versions of the system or its libraries")
     latest = max(runs, key=lambda run: run.newest, default=None)
@@ -141,37 +146,83 @@ def _entry(
     )
 
 
-def _score(run: RunFolder, column: Column, dataset: StoredDataset, rules: Sequence[ScoringRule]) -> Score:
-    times, failures, missing = {}, {}, []
+def _score(
+    run: RunFolder,
+    stored: Mapping[str, Stored],
+    column: Column,
+    dataset: StoredDataset,
+    rules: Sequence[ScoringRule],
+) -> Score:
+    times: dict[str, Mapping[str, ErrorTimes]] = {}
+    failures, missing = {}, []
+    salt = digest_of([_scoring_digest(), dataset.digests, [astuple(rule) for rule in rules]])
+    known = memo.recall(run.path, salt) if len(stored) >= memo.WORTHWHILE else {}
+    fresh = 0
     for recording_id in column.recordings:
-        result = run.result(recording_id)
-        if result is None:
+        if recording_id not in stored:
             missing.append(recording_id)
-        elif result["status"] == "failed":
+            continue
+        result, intact = stored[recording_id]
+        if result["status"] == "failed":
             failures[recording_id] = result["error"]
+        elif not intact:
+            failures[recording_id] = "its stored RTTM is not the one that the run wrote; run the system again"
+        elif recording_id in known and known[recording_id][0] == result["rttm_sha256"]:
+            times[recording_id] = {rule: ErrorTimes(*values) for rule, values in known[recording_id][1].items()}
         else:
-            rttm = run.rttm_path(recording_id)
-            if not rttm.is_file() or sha256_of(rttm) != result["rttm_sha256"]:
-                failures[recording_id] = "its stored RTTM is not the one that the run wrote; run the system again"
-                continue
-            times[recording_id] = score_recording(
-                dataset.references[recording_id],
-                run.hypothesis(recording_id),
-                dataset.uems.get(recording_id, ()),
-                rules,
-            )
+            fresh += 1
+            try:
+                times[recording_id] = score_recording(
+                    dataset.references[recording_id],
+                    run.hypothesis(recording_id),
+                    dataset.uems.get(recording_id, ()),
+                    rules,
+                )
+            except RttmError as error:
+                failures[recording_id] = f"its stored RTTM can't be read: {error.problem}"
+    if fresh >= memo.WORTHWHILE:
+        scored = {
+            name: [stored[name].result["rttm_sha256"], {rule: astuple(found) for rule, found in by_rule.items()}]
+            for name, by_rule in times.items()
+        }
+        memo.keep(run.path, salt, {**known, **scored})
     return Score(times, failures, tuple(missing))
 
 
-def _speed(run: RunFolder, column: Column) -> Speed | None:
+@cache
+def _scoring_digest() -> str:
+    """Of the code that scores are made with."""
+    package = Path(diarbench.__file__).parent
+    files = [package / "rttm.py", package / "types.py", *sorted((package / "scoring").glob("*.py"))]
+    return digest_of([sha256_of(path) for path in files])
+
+
+def _speed(stored: Mapping[str, Stored], column: Column) -> Speed | None:
     """Time over all recordings of the column; None unless each was timed with the machine to itself."""
     total = Speed(0.0, 0.0)
     for recording_id in column.recordings:
-        result = run.result(recording_id)
-        if result is None or result["status"] != "done" or not result["timing_counts"]:
+        if recording_id not in stored:
+            return None
+        result = stored[recording_id].result
+        if result["status"] != "done" or not result["timing_counts"]:
             return None
         total = total + Speed(result["timing"]["wall"], result["timing"]["audio"])
     return total
+
+
+def _timing_problems(stored: Mapping[str, Stored], column: Column, place: Place) -> list[str]:
+    """Why a place shows no speed, though the system was timed there."""
+    reasons: dict[str, int] = {}
+    for recording_id in column.recordings:
+        if recording_id in stored and (reason := stored[recording_id].result.get("timing_problem")):
+            reasons[reason] = reasons.get(reason, 0) + 1
+    if not reasons:
+        return []
+    count, example = sum(reasons.values()), max(reasons, key=lambda reason: reasons[reason])
+    return [
+        f"{column.name}: no speed for {place.label} on {place.machine}: {count} of {len(column.recordings)} timings "
+        f"don't count ({example}); measure again with --again"
+    ]
 
 
 def _total(parts: Sequence[Speed | None], expected: int) -> Speed | None:

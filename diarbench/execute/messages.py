@@ -1,4 +1,20 @@
-"""What the parent and a worker process tell each other: one JSON object a line."""
+"""What the parent and a worker process tell each other: one JSON object a line.
+
+The parent sends one order. The worker answers with events, each with the key `event`:
+
+    loaded        the system is built
+    unloadable    it can't be built (`error`); the worker ends
+    waiting       another process works on the run of a `dataset`
+    holding       this one works on it
+    start         a `recording` of a `dataset` is read
+    call          the system is called: what follows has the time limit
+    done          stored, with its wall time
+    failed        its failure is stored (`error`)
+    kept          another process has done it meanwhile
+    restart       the GPU is of no use to this process any more; the worker ends, and another has to go on
+    fatal         results can't be stored (`error`); the worker ends
+    finished      nothing is left to do; the worker ends
+"""
 
 from __future__ import annotations
 
@@ -36,11 +52,15 @@ class Order:
     requires: tuple[str, ...]
     device: str
     threads: int
-    quiet: bool  # nothing else of diarbench runs beside it: timings count
+    session: str  # the name of this process in the results
+    machine: Mapping[str, Any]  # its fingerprint
+    mark: Path | None  # of this run among those on this machine: timings count only where it is alone
     tasks: tuple[Task, ...]
 
     @classmethod
-    def of(cls, job: Job, tasks: tuple[Task, ...], quiet: bool) -> Order:
+    def of(
+        cls, job: Job, tasks: tuple[Task, ...], *, session: str, machine: Mapping[str, Any], mark: Path | None
+    ) -> Order:
         """The order for the system of a job."""
         prepared = job.system
         return cls(
@@ -54,7 +74,9 @@ class Order:
             requires=tuple(prepared.spec.card.requires),
             device=job.device,
             threads=job.threads,
-            quiet=quiet,
+            session=session,
+            machine=machine,
+            mark=mark,
             tasks=tasks,
         )
 
@@ -71,7 +93,9 @@ class Order:
             "requires": list(self.requires),
             "device": self.device,
             "threads": self.threads,
-            "quiet": self.quiet,
+            "session": self.session,
+            "machine": dict(self.machine),
+            "mark": _text(self.mark),
             "tasks": [
                 {
                     "folder": str(task.folder),
@@ -107,7 +131,9 @@ class Order:
             requires=tuple(value["requires"]),
             device=value["device"],
             threads=value["threads"],
-            quiet=value["quiet"],
+            session=value["session"],
+            machine=value["machine"],
+            mark=_path(value["mark"]),
             tasks=tuple(
                 Task(
                     folder=Path(task["folder"]),

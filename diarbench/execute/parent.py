@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import queue
-import subprocess
-import sys
-import tempfile
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 from diarbench.errors import StoreError
 from diarbench.execute.messages import Order, Task
+from diarbench.execute.process import WorkerProcess
 from diarbench.files import without_home
+from diarbench.measure.beside import marked
 from diarbench.plan import Job
-from diarbench.store import RunFolder, run_folder, store_dataset, store_machine
+from diarbench.store import RunFolder, Stored, holds, new_session, run_folder, store_dataset, store_machine
 from diarbench.types import Recording, Seconds
 
-# Building a system may mean reading gigabytes of weights.
-_LOAD_LIMIT = 1800.0  # s
+# Building a system may mean reading gigabytes of weights; decoding, hours of audio over a network.
+_PATIENCE = 1800.0  # s
+
+# A system whose process dies on every recording would take days to say so.
+_DEATHS = 5  # in a row
 
 
 @dataclass(frozen=True)
@@ -63,32 +62,60 @@ def execute(
 ) -> Outcome:
     """Do what is missing. One failing recording or system leaves the rest.
 
-    `time_limit` is for one recording; without it, ten minutes and twenty times the recording's length.
+    `time_limit` is for one call of `diarize`; without it, ten minutes and twenty times the recording's length.
     Raises StoreError where results can't be written.
     """
     store_machine(root, machine, machine_facts)
     for dataset in {job.dataset.name: job.dataset for job in jobs}.values():
         store_dataset(root, machine, dataset.name, dataset.digest, dataset.facts, dataset.recordings)
-    pending = {id(job): _missing(job, _folder(job, root, machine), again) for job in jobs}
-    kept = sum(len(job.recordings) - len(pending[id(job)]) for job in jobs)
+    work = [_Work(job, _folder(job, root, machine), _run_json(job, machine), again) for job in jobs]
+    kept = sum(len(part.job.recordings) - len(part.missing) for part in work)
     progress.begin(
-        sum(len(recordings) for recordings in pending.values()),
-        sum(recording.duration for recordings in pending.values() for recording in recordings),
+        sum(len(part.missing) for part in work),
+        sum(recording.duration for part in work for recording in part.missing),
     )
-    folders = {(job.system.spec.name, job.dataset.name): _folder(job, root, machine) for job in jobs}
     done, failures = 0, []
-    systems = [list(group) for _, group in groupby(jobs, key=lambda job: job.system.spec.name)]
-    with _alone() as quiet:
+    systems = [list(group) for _, group in groupby(work, key=lambda part: part.job.system.spec.name)]
+    with marked() as mark:
         for position, group in enumerate(systems, start=1):
-            work = [(job, pending[id(job)]) for job in group if pending[id(job)]]
-            if not work:
+            for part in group:
+                part.refresh()
+            missing = [part for part in group if part.missing]
+            if not missing:
                 continue
-            progress.system(group[0].system.spec.name, position, len(systems))
-            runner = _Runner(work, root, machine, progress, again, time_limit, quiet)
+            progress.system(group[0].job.system.spec.name, position, len(systems))
+            runner = _Runner(missing, machine_facts, progress, again, time_limit, mark)
             runner.run()
-            done += runner.done
+            done, kept = done + runner.done, kept + runner.kept
             failures += runner.failures
+    folders = {(part.job.system.spec.name, part.job.dataset.name): part.folder for part in work}
     return Outcome(done, kept, tuple(failures), folders)
+
+
+class _Work:
+    """A job, and those of its recordings that are still to be done."""
+
+    def __init__(self, job: Job, folder: RunFolder, run: Mapping[str, Any], again: bool) -> None:
+        self.job, self.folder, self.run = job, folder, run
+        self.dataset = job.dataset.name
+        stored = folder.all_stored()
+        done = {recording.id for recording in job.recordings if holds(stored.get(recording.id), recording)}
+        self.missing = [recording for recording in job.recordings if again or recording.id not in done]
+        self._kept = bool(done)
+        self._touched = [r for r in job.recordings if r.id in done and _touched(stored[r.id], r)]
+
+    def refresh(self) -> None:
+        """Store what changed without making another run: the card's title, say, or the time of copied audio."""
+        if not self._kept:
+            return
+        with contextlib.suppress(_BusyError), self.folder.locked(_give_up):
+            self.folder.ensure_run(self.run)
+            for recording in self._touched:
+                self.folder.note_audio(recording)
+
+    def strike(self, recording_id: str) -> None:
+        """Nothing more is to be done about this recording."""
+        self.missing = [recording for recording in self.missing if recording.id != recording_id]
 
 
 class _Runner:
@@ -96,187 +123,158 @@ class _Runner:
 
     def __init__(
         self,
-        work: Sequence[tuple[Job, list[Recording]]],
-        root: Path,
-        machine: str,
+        work: Sequence[_Work],
+        machine: Mapping[str, Any],
         progress: Progress,
         again: bool,
         time_limit: Seconds | None,
-        quiet: bool,
+        mark: Path | None,
     ) -> None:
-        self._work = [(job, list(recordings)) for job, recordings in work]
-        self._root, self._machine, self._progress, self._again = root, machine, progress, again
-        self._time_limit, self._quiet = time_limit, quiet
-        self._name = work[0][0].system.spec.name
-        self._recordings = {(job.dataset.name, r.id): r for job, recordings in work for r in recordings}
-        self.done = 0
+        self._work, self._machine, self._progress = work, machine, progress
+        self._again, self._time_limit, self._mark = again, time_limit, mark
+        self._name = work[0].job.system.spec.name
+        self._recordings = {(part.dataset, r.id): r for part in work for r in part.missing}
+        self._at: tuple[str, str] | None = None  # dataset and recording that the process is at
+        self._limit: Seconds | None = _PATIENCE
+        self._deaths = 0
+        self.done = self.kept = 0
         self.failures: list[str] = []
 
     def run(self) -> None:
-        problem = self._work[0][0].system.problem
+        problem = self._work[0].job.system.problem
         if problem is not None:
-            self._system_failed(problem, record=True)
-            return
-        while any(recordings for _, recordings in self._work):
-            before = sum(len(recordings) for _, recordings in self._work)
+            self._system_failed(problem, "")
+        while left := self._left():
             self._one_process()
-            if sum(len(recordings) for _, recordings in self._work) == before:
-                return  # nothing moved: the system can't be built, and that is recorded
+            if self._left() == left:
+                self._system_failed("its process ended without a result or a reason", "")
+
+    def _left(self) -> int:
+        return sum(len(part.missing) for part in self._work)
 
     def _one_process(self) -> None:
         tasks = tuple(
-            Task(
-                folder=_folder(job, self._root, self._machine).path,
-                run=_run_json(job, self._machine),
-                dataset=job.dataset.name,
-                recordings=tuple(recordings),
-                again=self._again,
-            )
-            for job, recordings in self._work
-            if recordings
+            Task(part.folder.path, part.run, part.dataset, tuple(part.missing), self._again)
+            for part in self._work
+            if part.missing
         )
-        order = Order.of(self._work[0][0], tasks, self._quiet)
-        with tempfile.TemporaryFile() as errors, _worker(order, errors) as (process, events):
-            current: tuple[str, str] | None = None
-            while True:
-                limit = self._limit(current)
-                try:
-                    event = events.get(timeout=limit)
-                except queue.Empty:
-                    process.kill()
-                    process.wait()
-                    self._process_failed(current, f"no answer within {limit:.0f} s; the process was ended")
-                    return
-                if event is None:
-                    break
-                current = self._handle(event, current)
-            code = process.wait()
-            if code != 0 or self._unfinished():
-                self._process_failed(current, _reason(code, errors))
+        session = _session()
+        order = Order.of(self._work[0].job, tasks, session=session, machine=self._machine, mark=self._mark)
+        left = self._left()
+        with WorkerProcess(order) as worker:
+            reason = self._listen(worker)
+            said = worker.said() if reason is not None else ""
+        if reason is None:
+            return
+        if self._left() < left:
+            self._deaths = 0
+        self._deaths += 1
+        if self._at is not None:
+            self._recording_failed(self._at, reason, said, session)
+        elif self._left() == left:
+            self._system_failed(reason, said)
+        # Else it died between two recordings, and the next process goes on.
+        if self._deaths >= _DEATHS and self._left():
+            self._system_failed(f"its process died {_DEATHS} times in a row, so the rest is not tried: {reason}", said)
 
-    def _handle(self, event: Mapping[str, Any], current: tuple[str, str] | None) -> tuple[str, str] | None:
+    def _listen(self, worker: WorkerProcess) -> str | None:
+        """Follow the process to its end; why it ended, where it didn't say so itself."""
+        self._at, self._limit = None, _PATIENCE
+        try:
+            while (event := worker.next(self._limit)) is not None:
+                self._handle(event)
+                if event["event"] in ("finished", "restart"):
+                    worker.wait()
+                    return None
+        except TimeoutError:
+            worker.kill()
+            return f"no answer within {self._limit:g} s; the process was ended"
+        return worker.reason()
+
+    def _handle(self, event: Mapping[str, Any]) -> None:
         kind = event["event"]
+        key = (event.get("dataset", ""), event.get("recording", ""))
+        self._limit = _PATIENCE
         if kind == "fatal":
             raise StoreError(event["error"])
         if kind == "unloadable":
-            self._system_failed(event["error"], record=False)
-            return None
-        if kind == "start":
-            return event["dataset"], event["recording"]
-        if kind in ("done", "kept", "failed"):
-            key = (event["dataset"], event["recording"])
+            self._give_up_system(event["error"])
+        elif kind == "waiting":
+            self._limit = None
+        elif kind == "start":
+            self._at = key
+        elif kind == "call":
+            self._limit = self._time_limit or 600.0 + 20.0 * self._recordings[key].duration
+        elif kind in ("done", "kept", "failed"):
             if kind == "failed":
                 self.failures.append(f"{self._name} on {key[0]}, {key[1]}: {event['error']}")
-            else:
-                self.done += 1
             self._strike(key, kind)
-            return None
-        return current
 
     def _strike(self, key: tuple[str, str], status: str) -> None:
-        for job, recordings in self._work:
-            if job.dataset.name == key[0]:
-                recordings[:] = [recording for recording in recordings if recording.id != key[1]]
+        self.done += status == "done"
+        self.kept += status == "kept"
+        self._at = None
+        next(part for part in self._work if part.dataset == key[0]).strike(key[1])
         recording = self._recordings[key]
         self._progress.recording(self._name, recording.id, recording.duration, status)
 
-    def _unfinished(self) -> bool:
-        return any(recordings for _, recordings in self._work)
+    def _recording_failed(self, key: tuple[str, str], reason: str, said: str, session: str) -> None:
+        """The process ended without a word, at this recording."""
+        folder = next(part for part in self._work if part.dataset == key[0]).folder
+        with folder.locked():
+            # It may have ended after it had stored the result; or another run has made one while we waited.
+            stored = folder.stored(key[1])
+            if holds(stored, self._recordings[key]) and stored is not None:
+                own = stored.result["session"] == session
+                if own or not self._again:
+                    self._strike(key, "done" if own else "kept")
+                    return
+            folder.write_failure(key[1], reason, said[-2000:], session)
+        self.failures.append(f"{self._name} on {key[0]}, {key[1]}: {reason}")
+        self._strike(key, "failed")
 
-    def _limit(self, current: tuple[str, str] | None) -> Seconds:
-        if current is None:
-            return _LOAD_LIMIT
-        if self._time_limit is not None:
-            return self._time_limit
-        return 600.0 + 20.0 * self._recordings[current].duration
-
-    def _process_failed(self, current: tuple[str, str] | None, reason: str) -> None:
-        """The process ended without a word: book it to the recording it was at, or to the system."""
-        if current is None:
-            self._system_failed(reason, record=True)
-            return
-        for job, _ in self._work:
-            if job.dataset.name == current[0]:
-                folder = _folder(job, self._root, self._machine)
-                with folder.locked():
-                    folder.write_failure(current[1], reason, "", session="")
-        self.failures.append(f"{self._name} on {current[0]}, {current[1]}: {reason}")
-        self._strike(current, "failed")
-
-    def _system_failed(self, reason: str, *, record: bool) -> None:
+    def _system_failed(self, reason: str, said: str) -> None:
+        """The system can't run, and its process didn't record why."""
         reason = without_home(reason)
-        if record:
-            now = datetime.now(UTC)
-            session = f"{now:%Y%m%dT%H%M%S.%f}-{os.getpid()}"
-            for job, recordings in self._work:
-                if recordings:
-                    folder = _folder(job, self._root, self._machine)
-                    with folder.locked():
-                        folder.ensure_run(_run_json(job, self._machine))
-                        stamp = now.isoformat(timespec="microseconds")
-                        value = {"session": session, "started": stamp, "ended": stamp, "error": reason, "detail": ""}
-                        folder.write_session(session, value)
+        now = datetime.now(UTC).isoformat(timespec="microseconds")
+        session = new_session(_session(), now)
+        session |= {"ended": now, "machine": dict(self._machine), "error": reason, "detail": said[-2000:]}
+        for part in self._work:
+            if part.missing:
+                with part.folder.locked():
+                    part.folder.ensure_run(part.run)
+                    part.folder.write_session(session)
+        self._give_up_system(reason)
+
+    def _give_up_system(self, reason: str) -> None:
         self.failures.append(f"{self._name}: {reason}")
-        for job, recordings in self._work:
-            for recording in list(recordings):
-                self._strike((job.dataset.name, recording.id), "failed")
+        for part in self._work:
+            for recording in list(part.missing):
+                self._strike((part.dataset, recording.id), "failed")
 
 
-@contextlib.contextmanager
-def _worker(order: Order, errors: IO[bytes]) -> Iterator[tuple[subprocess.Popen[bytes], queue.Queue[Any]]]:
-    """A worker at work, and its events; None in the queue says that it ended. It never outlives the block."""
-    environment = dict(os.environ)
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
-        environment[name] = str(order.threads)
-    # -P: files in the working folder don't shadow modules.
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "diarbench.execute.worker"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environment,
-    )  # fmt: skip
-    assert process.stdin is not None
-    assert process.stdout is not None
-    events: queue.Queue[Any] = queue.Queue()
-    reader = threading.Thread(target=_read_events, args=(process.stdout, events), daemon=True)
-    reader.start()
-    try:
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(order.to_json()).encode() + b"\n")
-            process.stdin.flush()  # and stays open: its end would tell the worker that we are gone
-        yield process, events
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
-        reader.join(timeout=10)
-        process.stdout.close()
+class _BusyError(Exception):
+    """Another process works on the folder."""
 
 
-def _read_events(stream: IO[bytes], events: queue.Queue[Any]) -> None:
-    for line in stream:
-        events.put(json.loads(line))
-    events.put(None)
+def _give_up() -> None:
+    raise _BusyError
 
 
-def _reason(code: int, errors: IO[bytes]) -> str:
-    errors.seek(0)
-    said = [line for line in errors.read()[-20000:].decode(errors="replace").splitlines() if line.strip()]
-    last = without_home(said[-1].strip())[:300] if said else "no message"
-    if code == -9:
-        return f"the process was killed (signal 9; out of memory?): {last}"
-    if code < 0:
-        return f"the process died of signal {-code}: {last}"
-    return f"the process ended with exit code {code}: {last}"
+def _touched(stored: Stored, recording: Recording) -> bool:
+    """Whether the audio is newer than what is stored says, though the same."""
+    audio, path = stored.result["audio"], recording.path
+    return audio is not None and path is not None and path.is_file() and path.stat().st_mtime_ns != audio["mtime_ns"]
+
+
+def _session() -> str:
+    """A name for a process in the results; by name they are in the order of their start."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}"
 
 
 def _folder(job: Job, root: Path, machine: str) -> RunFolder:
     place = f"{job.device}-{job.threads}t"
     return run_folder(root, machine, job.system.spec.name, job.dataset.name, place, job.key)
-
-
-def _missing(job: Job, folder: RunFolder, again: bool) -> list[Recording]:
-    return [recording for recording in job.recordings if again or not folder.is_done(recording)]
 
 
 def _run_json(job: Job, machine: str) -> dict[str, Any]:
@@ -290,24 +288,3 @@ def _run_json(job: Job, machine: str) -> dict[str, Any]:
         "identity": job.identity,
         "card": job.system.spec.facts,
     }
-
-
-@contextlib.contextmanager
-def _alone() -> Iterator[bool]:
-    """Whether no other diarbench runs on this machine now; others that start meanwhile find this one."""
-    import filelock
-
-    user = os.getuid() if hasattr(os, "getuid") else "user"
-    lock = filelock.FileLock(Path(tempfile.gettempdir()) / f"diarbench-{user}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        yield False
-        return
-    except OSError:  # a temporary folder that can't be written: nothing is known, so nothing is claimed
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()

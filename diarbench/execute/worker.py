@@ -6,53 +6,70 @@ that the parent is gone. Events go to the original standard output; what an adap
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import inspect
+import contextlib
 import json
 import os
+import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import IO, Any, NamedTuple, TextIO
 
 import numpy as np
 
 from diarbench.audio import decode
-from diarbench.errors import AdapterError, DiarbenchError, StoreError
+from diarbench.errors import AudioError, DiarbenchError, StoreError
+from diarbench.execute.loading import Adapter, Randomness, load_adapter, set_threads
 from diarbench.execute.messages import Order, Task
 from diarbench.files import without_home
+from diarbench.measure.beside import look
 from diarbench.measure.counts import count_modules
-from diarbench.measure.machine import load_average, settings, software
+from diarbench.measure.machine import load_average, peak_memory, settings, software
 from diarbench.measure.stages import measured_stages
 from diarbench.plan import distribution_names
-from diarbench.store import RunFolder
+from diarbench.rttm import format_rttm
+from diarbench.store import RunFolder, describe_audio, new_session
 from diarbench.types import Audio, Complexity, Recording, Timing, Turns
 
 # Long enough for a network to see speech-like input once; short enough not to matter.
 _WARM_UP = 5.0  # s of audio
 
-
-class _Adapter(Protocol):
-    def diarize(self, audio: Audio) -> object: ...
+# A call may use a little more CPU time than its threads allow: clocks are coarse, and libraries tidy up beside it.
+_CPU_EXCESS = 1.25
+_CPU_SLACK = 0.1  # s
 
 
 def main() -> int:
     """Read an order, do it, report each step."""
     events = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
+    parent = os.fdopen(os.dup(0), "rb")
+    # An adapter, and the programs that it starts, read nothing and print to standard error.
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
-    order = Order.from_json(json.loads(sys.stdin.readline()))
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    line = parent.readline()
+    if not line.endswith(b"\n"):
+        return 4  # the parent ended before it had said what to do
+    order = Order.from_json(json.loads(line))
+    _end_with_parent(parent)
     try:
-        Worker(order, events).work()
+        last = Worker(order, events).work()
     except StoreError as error:
         _tell(events, event="fatal", error=str(error))
         return 3
+    _tell(events, event=last)
     return 0
+
+
+class _Call(NamedTuple):
+    turns: Turns
+    timing: Timing
+    problem: str | None  # why the timing doesn't count
 
 
 class Worker:
@@ -60,162 +77,150 @@ class Worker:
 
     def __init__(self, order: Order, events: TextIO) -> None:
         self._order, self._events = order, events
-        self._session = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{os.getpid()}"
-        self._provenance: dict[str, Any] = {
-            "session": self._session,
-            "started": _now(),
-            "ended": None,
-            "quiet": order.quiet,
-            "load_average_before": load_average(),
-        }
+        self._provenance = new_session(order.session, _now())
+        self._provenance |= {"machine": dict(order.machine), "load_average_before": load_average()}
+        self._warm = False
 
-    def work(self) -> None:
-        """All tasks. A system that can't be built fails them all, visibly. Raises StoreError where the disk does."""
+    def work(self) -> str:
+        """All tasks; returns the last event. A system that can't be built fails them all, visibly.
+
+        Raises StoreError where results can't be stored.
+        """
         try:
             adapter = self._load()
-        except Exception as error:  # noqa: BLE001  whatever an adapter raises must become a visible failure
-            self._provenance |= {"error": _one_line(error), "detail": _trace(error), "ended": _now()}
+        except BaseException as error:  # noqa: BLE001  whatever an adapter raises must become a visible failure
+            self._provenance |= {"error": _one_line(error), "detail": _trace(error)}
             for task in self._order.tasks:
                 folder = RunFolder(task.folder)
-                with folder.locked():
+                with self._held(folder, task):
                     folder.ensure_run(task.run)
-                    folder.write_session(self._session, self._provenance)
+                    self._store_session(folder, ended=True)
             self._tell(event="unloadable", error=_one_line(error))
-            return
-        self._tell(event="loaded", seconds=self._provenance["load"])
-        warm = False
+            return "finished"
+        self._tell(event="loaded")
         for task in self._order.tasks:
             folder = RunFolder(task.folder)
-            with folder.locked():
+            with self._held(folder, task):
                 folder.write_run({**task.run, "complexity": _plain(self._complexity)})
-                folder.write_session(self._session, self._provenance)
-                for recording in task.recordings:
-                    if not task.again and folder.is_done(recording):
-                        self._tell(event="kept", dataset=task.dataset, recording=recording.id)
-                        continue
-                    self._tell(event="start", dataset=task.dataset, recording=recording.id)
-                    if not warm:
-                        self._warm_up(adapter, recording)
-                        warm = True
-                    self._one(adapter, task, folder, recording)
-                self._provenance |= {
-                    "ended": _now(),
-                    "load_average_after": load_average(),
-                    "peak_memory_bytes": _peak(),
-                }
-                folder.write_session(self._session, self._provenance)
+                self._store_session(folder, ended=False)
+                going = all(self._do(adapter, task, folder, recording) for recording in task.recordings)
+                self._store_session(folder, ended=True)
+            if not going:
+                return "restart"
+        return "finished"
 
-    def _load(self) -> _Adapter:
+    def _do(self, adapter: Adapter, task: Task, folder: RunFolder, recording: Recording) -> bool:
+        """One recording, if it is still missing. False where this process can do no more."""
+        names = {"dataset": task.dataset, "recording": recording.id}
+        if not task.again and folder.is_done(recording):
+            self._tell(event="kept", **names)
+            return True
+        self._tell(event="start", **names)
+        try:
+            described = describe_audio(recording) if self._needs_audio else None
+            audio = self._audio(recording)
+            if described is not None:
+                _check_unchanged(recording, described)
+            self._tell(event="call", **names)
+            self._warm_up(adapter, audio)
+            self._tell(event="call", **names)
+            call = self._call(adapter, audio)
+            rttm = format_rttm(recording.id, call.turns).encode()
+        except BaseException as error:  # noqa: BLE001  one failing recording leaves the rest
+            folder.write_failure(recording.id, _one_line(error), _trace(error), self._order.session)
+            self._tell(event="failed", error=_one_line(error), **names)
+            return _device_lives(self._order.device)
+        timing = call.timing if self._timed else None
+        problem = call.problem if self._timed else None
+        session = self._order.session
+        folder.write_result(recording.id, rttm, timing, session, audio=described, timing_problem=problem)
+        self._tell(event="done", wall=call.timing.wall, **names)
+        return True
+
+    def _load(self) -> Adapter:
         order = self._order
-        before = time.perf_counter()
-        adapter_class = _import_adapter(order)
-        imported = time.perf_counter()
-        _set_threads(order.threads)
-        adapter = build(adapter_class, order)
-        self._provenance["import"] = imported - before
-        self._provenance["load"] = time.perf_counter() - imported
-        self._provenance["software"] = software(distribution_names(order.requires))
-        self._provenance["settings"] = settings()
+        loaded = load_adapter(order)
+        adapter: Adapter = loaded.adapter
+        self._randomness = Randomness()
+        self._provenance |= {
+            "import": loaded.importing,
+            "load": loaded.building,
+            "software": software(distribution_names(order.requires)),
+            "settings": settings(),
+        }
         self._needs_audio = bool(getattr(adapter, "needs_audio", True))
         self._timed = bool(getattr(adapter, "timed", True))
         modules = adapter.modules() if hasattr(adapter, "modules") else None
         weight_bytes = sum(_size(path) for path in order.weights.values()) if order.weights else None
         self._complexity = count_modules(modules, weight_bytes)
-        return adapter  # type: ignore[no-any-return]
-
-    def _warm_up(self, adapter: _Adapter, recording: Recording) -> None:
-        """One call on a few seconds, so that lazy set-up is not booked to the first recording."""
-        if not (self._timed and self._needs_audio):
-            return
-        try:
-            audio = decode(recording)
-            cut = audio.samples[:, : int(_WARM_UP * recording.sample_rate)].copy()
-            list(_rows(adapter.diarize(Audio(recording, cut))))
-        except Exception:  # noqa: BLE001, S110  the call that counts will fail alike and be recorded
-            pass
-
-    def _one(self, adapter: _Adapter, task: Task, folder: RunFolder, recording: Recording) -> None:
-        try:
-            audio = self._audio(recording)
-            _set_threads(self._order.threads)
-            turns, timing = self._timed_call(adapter, audio)
-        except StoreError:
-            raise
-        except Exception as error:  # noqa: BLE001  one failing recording leaves the rest
-            folder.write_failure(recording.id, _one_line(error), _trace(error), self._session)
-            self._tell(event="failed", dataset=task.dataset, recording=recording.id, error=_one_line(error))
-            return
-        counted = timing if self._timed else None
-        folder.write_result(
-            recording, turns, counted, self._session, {"timing_counts": self._timed and self._order.quiet}
-        )
-        self._tell(event="done", dataset=task.dataset, recording=recording.id, wall=timing.wall)
+        return adapter
 
     def _audio(self, recording: Recording) -> Audio:
         if self._needs_audio:
             return decode(recording)
         return Audio(recording, np.zeros((1, 0), dtype=np.float32))
 
-    def _timed_call(self, adapter: _Adapter, audio: Audio) -> tuple[Turns, Timing]:
+    def _warm_up(self, adapter: Adapter, audio: Audio) -> None:
+        """One call on a few seconds, so that lazy set-up is not booked to the first recording."""
+        if self._warm or not (self._timed and self._needs_audio):
+            return
+        self._warm = True
+        cut = audio.samples[:, : int(_WARM_UP * audio.sample_rate)].copy()
+        cut.flags.writeable = False
+        duration = cut.shape[-1] / audio.sample_rate
+        set_threads(self._order.threads)
+        # The call that counts will fail alike and be recorded.
+        with contextlib.suppress(BaseException):
+            _all_of(adapter.diarize(Audio(replace(audio.recording, duration=duration), cut)))
+
+    def _call(self, adapter: Adapter, audio: Audio) -> _Call:
+        """The call that counts: the clock holds `diarize` and nothing else."""
+        device, threads = self._order.device, self._order.threads
+        self._randomness.restore()
+        set_threads(threads)
+        _wait_for_gpu(device)
+        seen, busy = look(self._order.mark), _cpu_time()
         with measured_stages() as stages:
             before = time.perf_counter()
-            output = adapter.diarize(audio)
-            if isinstance(output, Iterator):
-                output = list(output)  # a generator does its work while it is read: inside the clock
-            _wait_for_gpu(self._order.device)
+            output = _all_of(adapter.diarize(audio))
+            _wait_for_gpu(device)
             wall = time.perf_counter() - before
-        return Turns.from_output(output), Timing(wall, audio.recording.duration, dict(stages.seconds))
+        used = _cpu_time() - busy
+        problem = None
+        if not seen.alone or look(self._order.mark) != seen:
+            problem = "another diarbench ran on this machine"
+        elif device == "cpu" and used > _CPU_EXCESS * threads * wall + _CPU_SLACK:
+            problem = f"it used {used / wall:.1f} CPU cores, not the {threads} that it was given (--threads)"
+        stage_times = dict(stages.seconds)
+        return _Call(Turns.from_output(output), Timing(wall, audio.recording.duration, stage_times), problem)
+
+    @contextlib.contextmanager
+    def _held(self, folder: RunFolder, task: Task) -> Iterator[None]:
+        with folder.locked(lambda: self._tell(event="waiting", dataset=task.dataset)):
+            self._tell(event="holding", dataset=task.dataset)
+            yield
+
+    def _store_session(self, folder: RunFolder, *, ended: bool) -> None:
+        if ended:
+            load, memory = load_average(), peak_memory()
+            self._provenance |= {"ended": _now(), "load_average_after": load, "peak_memory_bytes": memory}
+        folder.write_session(self._provenance)
 
     def _tell(self, **event: Any) -> None:
         _tell(self._events, **event)
 
 
-def build(adapter_class: type, order: Order) -> Any:
-    """The adapter: the card's options as keyword arguments, and what the harness knows where it is asked for.
-
-    Raises AdapterError where the card names an option that the adapter does not take, or lacks one it needs.
-    """
-    offered: dict[str, Any] = {
-        "device": order.device,
-        "weights": dict(order.weights),
-        "files": dict(order.files),
-    }
-    signature = inspect.signature(adapter_class)
-    taken = {name for name, p in signature.parameters.items() if p.kind is not inspect.Parameter.VAR_KEYWORD}
-    arguments = dict(order.options) | {name: value for name, value in offered.items() if name in taken}
-    try:
-        signature.bind(**arguments)
-    except TypeError as error:
-        raise AdapterError(
-            f"{order.attribute} can't be built from the card's [options]: {error}; it takes {', '.join(sorted(taken))}"
-        ) from error
-    return adapter_class(**arguments)
+def _all_of(output: object) -> object:
+    """What `diarize` returned, with all the work that it left for later done: a generator works while it is read."""
+    if isinstance(output, Turns | list | tuple | np.ndarray) or hasattr(output, "itertracks"):
+        return output
+    return list(output) if isinstance(output, Iterable) and not isinstance(output, str | bytes | Mapping) else output
 
 
-def _import_adapter(order: Order) -> type:
-    if order.adapter_file is not None:
-        # The adapter's own folder is importable, as for a script: families may keep helpers beside it.
-        sys.path.append(str(order.adapter_file.parent))
-        spec = importlib.util.spec_from_file_location("diarbench_adapter", order.adapter_file)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["diarbench_adapter"] = module
-        spec.loader.exec_module(module)
-    else:
-        assert order.adapter_module is not None
-        module = importlib.import_module(order.adapter_module)
-    found = getattr(module, order.attribute, None)
-    if not callable(getattr(found, "diarize", None)) or not isinstance(found, type):
-        raise AdapterError(f"{module.__file__} has no class {order.attribute!r} with a method diarize(audio)")
-    return found
-
-
-def _set_threads(threads: int) -> None:
-    """Some packages set torch's threads when they are imported or built; the run's own number holds."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.get_num_threads() != threads:
-        torch.set_num_threads(threads)
+def _cpu_time() -> float:
+    """CPU time of this process, all its threads, and the programs that it started and that have ended (s)."""
+    times = os.times()
+    return time.process_time() + times.children_user + times.children_system
 
 
 def _wait_for_gpu(device: str) -> None:
@@ -224,13 +229,46 @@ def _wait_for_gpu(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def _rows(output: object) -> Iterator[object]:
-    yield from Turns.from_output(list(output) if isinstance(output, Iterator) else output)
+def _device_lives(device: str) -> bool:
+    """Whether the GPU still answers: after some errors it fails every later call of the same process."""
+    torch = sys.modules.get("torch")
+    if device != "cuda" or torch is None:
+        return True
+    try:
+        torch.cuda.empty_cache()
+        torch.zeros(1, device="cuda")
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return False
+    return True
 
 
-def _end_with_parent() -> None:
-    sys.stdin.read()
-    os._exit(4)
+def _check_unchanged(recording: Recording, described: Mapping[str, Any]) -> None:
+    assert recording.path is not None
+    status = recording.path.stat()
+    if (status.st_size, status.st_mtime_ns) != (described["bytes"], described["mtime_ns"]):
+        raise AudioError(f"{recording.path}: changed while it was read; run again when nobody writes it")
+
+
+def _end_with_parent(parent: IO[bytes]) -> None:
+    """End this process, and all that it started, as soon as the parent is gone, however that ended."""
+    leads = hasattr(os, "killpg") and os.getpgrp() == os.getpid()  # not so when started by hand from a shell
+    if leads and sys.platform == "linux":
+        import fcntl
+
+        # The kernel does it at once, even while an adapter's C code holds the interpreter.
+        handle = parent.fileno()
+        fcntl.fcntl(handle, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(handle, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(handle, fcntl.F_SETFL, fcntl.fcntl(handle, fcntl.F_GETFL) | os.O_ASYNC)
+
+    def watch() -> None:
+        parent.read()
+        if leads:
+            os.killpg(os.getpgrp(), signal.SIGKILL)
+        os._exit(4)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _tell(events: TextIO, **event: Any) -> None:
@@ -242,23 +280,18 @@ def _now() -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or "no message"
+    """What went wrong, fit to be shown: one line of printable characters without private paths."""
+    try:
+        text = " ".join(str(error).split()) or "no message"
+    except Exception:  # noqa: BLE001  an adapter's exception may fail to print itself
+        text = "a message that can't be printed"
     name = "" if isinstance(error, DiarbenchError) else f"{type(error).__name__}: "
-    return without_home(f"{name}{text}")[:500]
+    return "".join(letter if letter.isprintable() else "?" for letter in without_home(f"{name}{text}"))[:500]
 
 
 def _trace(error: BaseException) -> str:
-    return without_home("".join(traceback.format_exception(error)))[-5000:]
-
-
-def _peak() -> int | None:
-    """Largest resident memory of this process so far (bytes)."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    scale = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+    text = without_home("".join(traceback.format_exception(error)))[-5000:]
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
 
 
 def _size(path: Path) -> int:

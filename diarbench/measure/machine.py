@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import os
 import platform
 import re
@@ -43,7 +44,7 @@ def machine_name(facts: dict[str, Any]) -> str:
     ...               "memory_bytes": 16 << 30, "gpus": []})
     'intel-xeon-gold-6248-4c-16g-eb1f9a'
     """
-    memory = round(facts["memory_bytes"] / (1 << 30))
+    memory = _nominal_memory(facts["memory_bytes"])
     plain = re.sub(r"\((R|TM)\)|CPU|Processor|@.*|\d+-Core", " ", facts["cpu"], flags=re.IGNORECASE)
     words = re.findall(r"[a-z0-9]+", plain.lower())[:5]
     gpu = [re.sub(r"[^a-z0-9]+", "-", card["name"].lower()).strip("-") for card in facts["gpus"]]
@@ -117,6 +118,33 @@ def settings() -> dict[str, Any]:
 def load_average() -> list[float] | None:
     """Running processes, averaged over 1, 5 and 15 minutes; None where the system doesn't say."""
     return [round(value, 2) for value in os.getloadavg()] if hasattr(os, "getloadavg") else None
+
+
+def peak_memory() -> int | None:
+    """Largest resident memory of this process so far (bytes); None where the system doesn't say."""
+    try:
+        # Not getrusage, where it can be helped: a process starts there with the peak of the one that started it.
+        found = re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+        if found:
+            return int(found[1]) * 1024
+    except OSError:
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
+
+
+def _nominal_memory(size: int) -> int:
+    """What was bought (GiB): the kernel keeps some for itself, and another kernel another part.
+
+    >>> [_nominal_memory(int(gib * (1 << 30))) for gib in (7.7, 15.4, 15.6, 62.7, 251.6, 503.1, 502.9)]
+    [8, 16, 16, 64, 256, 512, 512]
+    """
+    gib = max(size / (1 << 30), 1.0)
+    step = 2 ** max(0, math.floor(math.log2(gib)) - 4)
+    return int(math.ceil(gib / step) * step)
 
 
 def _cpu_model() -> str:

@@ -1,0 +1,148 @@
+"""An adapter from an order: its code imported, its class built, threads and random numbers as they were asked for."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import importlib.util
+import inspect
+import random
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from diarbench.errors import AdapterError
+from diarbench.execute.messages import Order
+from diarbench.types import Audio, Seconds
+
+
+class Adapter(Protocol):
+    """A system as the worker sees it; what it may have besides is looked up by name."""
+
+    def diarize(self, audio: Audio) -> object:
+        """Whatever `Turns.from_output` takes."""
+
+
+class Loaded(NamedTuple):
+    """A system that is built, and how long that took."""
+
+    adapter: Any
+    importing: Seconds
+    building: Seconds
+
+
+def load_adapter(order: Order) -> Loaded:
+    """The system of an order. Raises AdapterError, and whatever the adapter's own code raises."""
+    random.seed(0)
+    np.random.seed(0)
+    before = time.perf_counter()
+    adapter_class = _import_adapter(order)
+    imported = time.perf_counter()
+    set_threads(order.threads)
+    adapter = _build(adapter_class, order)
+    return Loaded(adapter, imported - before, time.perf_counter() - imported)
+
+
+def set_threads(threads: int) -> None:
+    """Some packages set torch's threads when they are imported or built; the run's own number holds."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+
+
+class Randomness:
+    """The global random generators as they were once the system was built.
+
+    Each call starts from there, so that a result depends neither on the recordings before it nor on where a run that
+    was stopped went on. A seed that the adapter set itself, while it was built, stays.
+    """
+
+    def __init__(self) -> None:
+        self._python, self._numpy = random.getstate(), np.random.get_state()
+        torch = sys.modules.get("torch")
+        self._torch = torch.get_rng_state() if torch is not None else None
+        has_gpu = torch is not None and torch.cuda.is_initialized()
+        self._cuda = torch.cuda.get_rng_state_all() if torch is not None and has_gpu else None
+
+    def restore(self) -> None:
+        """Set them back."""
+        random.setstate(self._python)
+        np.random.set_state(self._numpy)
+        torch = sys.modules.get("torch")
+        if torch is None:
+            return
+        torch.manual_seed(torch.initial_seed())  # what was not there yet began so
+        if self._torch is not None:
+            torch.set_rng_state(self._torch)
+        if self._cuda is not None:
+            torch.cuda.set_rng_state_all(self._cuda)
+
+
+def _build(adapter_class: type, order: Order) -> Any:
+    """The adapter: the card's options as keyword arguments, and what the harness knows where it is asked for.
+
+    Raises AdapterError where the card names an option that the adapter does not take, or lacks one it needs.
+    """
+    offered: dict[str, Any] = {
+        "device": order.device,
+        "weights": dict(order.weights),
+        "files": dict(order.files),
+    }
+    signature = inspect.signature(adapter_class)
+    taken = {name for name, p in signature.parameters.items() if p.kind is not inspect.Parameter.VAR_KEYWORD}
+    arguments = dict(order.options) | {name: value for name, value in offered.items() if name in taken}
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        raise AdapterError(
+            f"{order.attribute} can't be built from the card's [options]: {error}; it takes "
+            f"{', '.join(sorted(taken)) or 'none'}"
+        ) from error
+    return adapter_class(**arguments)
+
+
+def _import_adapter(order: Order) -> type:
+    if order.adapter_file is not None:
+        module = _import_file(order.adapter_file)
+    else:
+        assert order.adapter_module is not None
+        module = importlib.import_module(order.adapter_module)
+    found = getattr(module, order.attribute, None)
+    if not isinstance(found, type) or not callable(getattr(found, "diarize", None)):
+        raise AdapterError(f"{module.__file__} has no class {order.attribute!r} with a method diarize(audio)")
+    return found
+
+
+def _import_file(file: Path) -> ModuleType:
+    """The module in a file. Its folder is importable, as for a script: families may keep helpers beside it."""
+    folder = str(file.parent)
+    sys.path.append(folder)
+    sys.path_importer_cache[folder] = importlib.machinery.FileFinder(
+        folder,
+        (importlib.machinery.ExtensionFileLoader, importlib.machinery.EXTENSION_SUFFIXES),
+        (_FromSource, importlib.machinery.SOURCE_SUFFIXES),
+    )
+    # By its own name, if that leads there: then processes that the adapter starts find it too.
+    if file.stem.isidentifier() and file.stem not in sys.modules:
+        found = importlib.util.find_spec(file.stem)
+        if found is not None and found.origin is not None and Path(found.origin) == file:
+            return importlib.import_module(file.stem)
+    spec = importlib.util.spec_from_loader("diarbench_adapter", _FromSource("diarbench_adapter", str(file)))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["diarbench_adapter"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+class _FromSource(importlib.machinery.SourceFileLoader):
+    """Never from a .pyc: one that was made within the same second from as many bytes of other code passes for new."""
+
+    def get_code(self, fullname: str) -> Any:
+        """The code of the source as it is now."""
+        return self.source_to_code(self.get_data(self.path), self.path)
