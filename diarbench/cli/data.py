@@ -48,7 +48,7 @@ def simulate(
         typer.Option("--statistics", metavar="FILE", help="Turn statistics to draw from [those of AMI's test set]."),
     ] = None,
     audio_format: Annotated[
-        AudioFormat, typer.Option("--audio-format", help="flac keeps all, opus is a twelfth of its size.")
+        AudioFormat, typer.Option("--audio-format", help="flac keeps all, opus is a fifth of its size.")
     ] = AudioFormat.flac,
     format: FormatOption = Format.table,
 ) -> None:

@@ -19,7 +19,8 @@ MIN_PAUSE: Seconds = 0.3
 _LONGEST_INNER_PAUSE: Seconds = 0.6  # between two phrases of a turn; AMI's references hardly part turns below 0.7 s
 _INNER_PAUSES: tuple[Seconds, Seconds] = (0.15, 0.6)  # drawn between phrases that come from different places
 _SEARCHED: Seconds = 1.5  # a turn shorter than this takes the piece of the nearest length
-_SHORTEST: Seconds = 0.15  # no turn and no piece is shorter
+_SHORTEST: Seconds = 0.15  # no turn is meant to be shorter
+_EDGE: Seconds = 0.05  # what lies this near to the edge of an island of speech may be its margin
 _LEAST: Seconds = 3.0  # who has said less than this when half is over takes the floor next
 _HEARD: Seconds = 1.5  # nobody says less than this in a conversation
 _DRAWS = 20  # how often a turn, or a whole conversation, is drawn anew to find one that fits
@@ -59,7 +60,11 @@ class _Piece:
         """Two pieces, parted where it is quietest within a third of `size` from `size`, and before `limit`."""
         low = max(size * 2 // 3, _samples(_SHORTEST))
         at = quietest(self.utterance.samples, self.start + low, self.start + min(size * 4 // 3, limit))
-        return _Piece(self.utterance, self.start, at, self.after), _Piece(self.utterance, at, self.stop, at)
+        # A cut that falls in a short silence, or in the margin beside it, leaves the silence to neither.
+        islands, edge = self.utterance.islands, _samples(_EDGE)
+        stop = min(at, max(last for first, last in islands if first + edge < at))
+        start = max(at, min((first for first, last in islands if last - edge > at), default=self.stop))
+        return replace(self, stop=stop), replace(self, start=start, after=stop)
 
 
 @dataclass(frozen=True, slots=True)

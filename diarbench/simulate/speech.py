@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +17,14 @@ SAMPLE_RATE = 16000  # Hz, of everything here
 PHRASE_PAUSE: Seconds = 0.15  # a silence of this length or more ends a phrase
 LEVEL = 10 ** (-26 / 20)  # RMS of levelled speech, full scale 1: the -26 dB that ITU-T P.56 levels are set to
 
+# Measured on 51 utterances of LibriSpeech train-clean-100 against Silero VAD: 1.7 % of what we call speech it doesn't,
+# 3.8 % of what it calls speech we don't (a conversation doesn't hold that either).
 _FRAME, _HOP = 400, 80  # samples: 25 ms every 5 ms
 _MARGIN = 400  # samples kept on both sides of an island: weak onsets, and consonants that die away
-_SHORTEST = 1600  # samples: what is shorter (0.1 s) is a click
+_CRACKLE = 640  # samples: an island shorter than this (40 ms) is no speech
+_CLICK = 2400  # samples: a phrase shorter than this (0.15 s, with its margins) is none
 _BELOW_LOUD = 35.0  # dB below the utterance's loud frames (their 95 % quantile) that speech may be
-_ABOVE_FLOOR = 8.0  # dB above the utterance's quiet frames (their 5 % quantile) that speech must be
+_ABOVE_FLOOR = 12.0  # dB above the utterance's quiet frames (their 5 % quantile) that speech must be
 _LEAST_BELOW_LOUD = 20.0  # dB: but a noisy utterance's bar is never higher than this below its loud frames
 _DIGITAL_SILENCE = -90.0  # dBFS
 
@@ -31,17 +35,20 @@ class Utterance:
 
     id: str
     samples: NDArray[np.float32]  # (samples,), 16 kHz
-    phrases: tuple[tuple[int, int], ...]  # (start, stop) in samples, sorted, at least PHRASE_PAUSE apart
+    islands: tuple[tuple[int, int], ...]  # where there is speech, (start, stop) in samples, sorted, apart
+    phrases: tuple[tuple[int, int], ...]  # the same with silences below PHRASE_PAUSE bridged, and clicks left out
 
     gain: float  # the factor that brings the RMS of the phrases to LEVEL
 
     @classmethod
     def of(cls, name: str, samples: NDArray[np.float32]) -> Utterance:
-        """An utterance with the phrases that `speech_islands` finds in it."""
-        phrases = tuple(speech_islands(samples))
+        """An utterance with the speech that `speech_islands` finds in it."""
+        islands = tuple(speech_islands(samples))
+        bridged = bridge(islands, round(PHRASE_PAUSE * SAMPLE_RATE))
+        phrases = tuple(phrase for phrase in bridged if phrase[1] - phrase[0] >= _CLICK)
         energy = sum(float(np.sum(samples[start:stop].astype(np.float64) ** 2)) for start, stop in phrases)
         length = sum(stop - start for start, stop in phrases)
-        return cls(name, samples, phrases, LEVEL * np.sqrt(length / energy) if phrases else 1.0)
+        return cls(name, samples, islands, phrases, LEVEL * np.sqrt(length / energy) if phrases else 1.0)
 
     @property
     def speech(self) -> int:
@@ -49,12 +56,11 @@ class Utterance:
         return sum(stop - start for start, stop in self.phrases)
 
 
-def speech_islands(samples: NDArray[np.float32], min_pause: Seconds = PHRASE_PAUSE) -> list[tuple[int, int]]:
+def speech_islands(samples: NDArray[np.float32]) -> list[tuple[int, int]]:
     """Where a clean recording of one speaker, shape (samples,) at 16 kHz, holds speech: (start, stop) in samples.
 
-    By energy: frames of 25 ms every 5 ms that lie at most 35 dB below the loud ones and 8 dB above the quiet ones.
-    Islands get a margin of 25 ms on both sides; silences below `min_pause` seconds are bridged. Digital silence
-    has none.
+    By energy: frames of 25 ms every 5 ms that lie at most 35 dB below the loud ones and 12 dB above the quiet ones.
+    Islands get a margin of 25 ms on both sides, and are joined where these meet. Digital silence has none.
     """
     if len(samples) < _FRAME:
         return []
@@ -72,9 +78,9 @@ def speech_islands(samples: NDArray[np.float32], min_pause: Seconds = PHRASE_PAU
     for first, last in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
         # A frame stands for the hop in its middle.
         start, stop = first * _HOP + (_FRAME - _HOP) // 2, (last - 1) * _HOP + (_FRAME + _HOP) // 2
-        if stop - start >= _SHORTEST:
+        if stop - start >= _CRACKLE:
             islands.append((max(0, start - _MARGIN), min(len(samples), stop + _MARGIN)))
-    return bridge(islands, round(min_pause * SAMPLE_RATE))
+    return bridge(islands, 1)
 
 
 def quietest(samples: NDArray[np.float32], low: int, high: int) -> int:
@@ -86,7 +92,7 @@ def quietest(samples: NDArray[np.float32], low: int, high: int) -> int:
     return min(high, max(low, low + int(np.argmin(energy[_FRAME:] - energy[:-_FRAME]))))
 
 
-def bridge(spans: list[tuple[int, int]], below: int) -> list[tuple[int, int]]:
+def bridge(spans: Sequence[tuple[int, int]], below: int) -> list[tuple[int, int]]:
     """Sorted spans, those with less than `below` samples between them joined.
 
     >>> bridge([(0, 10), (14, 20), (40, 50)], below=5)

@@ -148,6 +148,8 @@ def read_turn_statistics(path: Path) -> TurnStatistics:
             or sorted(table) != table
         ):
             raise InputError(f"{path}: {name!r} must be {len(PROBABILITIES)} rising numbers, the quantiles 1 % to 99 %")
+        if name != "gaps" and table[0] < 0:
+            raise InputError(f"{path}: {name!r} holds a value below 0")
         values[name] = tuple(float(value) for value in table)
     for name, most in (("same_speaker", 1.0), ("backchannels_per_second", math.inf)):
         if not isinstance(values[name], (int, float)) or not 0 <= values[name] <= most:
