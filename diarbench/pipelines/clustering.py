@@ -55,24 +55,19 @@ def spectral(
     them: the nearest neighbours of a window are those that overlap it in time, and a p that reaches little further
     splits speakers. No more windows than `min_neighbours` are one speaker.
 
-    More than `max_items` windows are condensed first, as in `agglomerative` (eigenvalues take the cube of their time).
+    Eigenvalues take the cube of the number of windows, so of more than `max_items` only that many, evenly spread over
+    the recording, are clustered; the rest go to the nearest mean of these clusters.
     """
     if len(embeddings) <= min_neighbours:
         return np.zeros(len(embeddings), dtype=np.int64)
-    items = _condense(embeddings, max_items)
-    unit = centre(items.means, share=0.0)
-    nearest_first = np.argsort(-(unit @ unit.T), axis=1, kind="stable")
-    fewest = max(min_neighbours, int(min_share * len(unit)))
-    tried = np.unique(np.linspace(fewest, max(fewest, int(0.4 * len(unit))), 20).astype(np.int64)).tolist()
-    best = min((_eigengap(_laplacian(nearest_first, p), p, max_speakers) for p in tried), key=lambda gap: gap.ratio)
-    if best.speakers == 1:
-        return np.zeros(len(embeddings), dtype=np.int64)
-    from sklearn.cluster import KMeans
-
-    _, vectors = np.linalg.eigh(_laplacian(nearest_first, best.neighbours))
-    kmeans = KMeans(best.speakers, n_init=10, random_state=seed)
-    labels = kmeans.fit_predict(vectors[:, : best.speakers], sample_weight=items.counts)
-    return _in_order(labels[items.members])
+    chosen = np.unique(np.linspace(0, len(embeddings) - 1, min(max_items, len(embeddings))).astype(np.int64))
+    clustered = _spectral_clusters(embeddings[chosen], min_neighbours, min_share, max_speakers, seed)
+    if len(chosen) == len(embeddings):
+        return _in_order(clustered)
+    means = _means(embeddings[chosen], clustered, np.unique(clustered))
+    labels = (embeddings @ means.T).argmax(axis=1)
+    labels[chosen] = clustered
+    return _in_order(labels)
 
 
 def nearest_mean(embeddings: Embeddings, labels: Labels, *, smallest: int) -> Labels:
@@ -85,8 +80,7 @@ def nearest_mean(embeddings: Embeddings, labels: Labels, *, smallest: int) -> La
     kept = np.flatnonzero(sizes >= smallest)
     if len(kept) <= 1:
         return np.zeros(len(labels), dtype=np.int64)
-    means = centre(np.stack([embeddings[labels == cluster].mean(axis=0) for cluster in kept]), share=0.0)
-    return _in_order((embeddings @ means.T).argmax(axis=1))
+    return _in_order((embeddings @ _means(embeddings, labels, kept).T).argmax(axis=1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,6 +90,28 @@ class _Items:
     means: Embeddings  # (items, dimensions): not of unit length where they stand for several windows
     counts: NDArray[np.float64]  # (items,): windows in each
     members: Labels  # (windows,): the item of each window
+
+
+def _means(embeddings: Embeddings, labels: Labels, clusters: Labels) -> Embeddings:
+    """The mean direction, of unit length, of each of these clusters: (clusters, dimensions)."""
+    return centre(np.stack([embeddings[labels == cluster].mean(axis=0) for cluster in clusters]), share=0.0)
+
+
+def _spectral_clusters(
+    embeddings: Embeddings, min_neighbours: int, min_share: float, max_speakers: int, seed: int
+) -> Labels:
+    size = len(embeddings)
+    nearest_first = np.argsort(-(embeddings @ embeddings.T), axis=1, kind="stable")
+    fewest = max(min_neighbours, int(min_share * size))
+    tried = np.unique(np.linspace(fewest, max(fewest, int(0.4 * size)), 20).astype(np.int64)).tolist()
+    best = min((_eigengap(_laplacian(nearest_first, p), p, max_speakers) for p in tried), key=lambda gap: gap.ratio)
+    if best.speakers == 1:
+        return np.zeros(size, dtype=np.int64)
+    from sklearn.cluster import KMeans
+
+    _, vectors = np.linalg.eigh(_laplacian(nearest_first, best.neighbours))
+    kmeans = KMeans(best.speakers, n_init=10, random_state=seed)
+    return np.asarray(kmeans.fit_predict(vectors[:, : best.speakers]), dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +137,8 @@ def _laplacian(nearest_first: Labels, neighbours: int) -> NDArray[np.float64]:
 def _eigengap(laplacian: NDArray[np.float64], neighbours: int, max_speakers: int) -> _Eigengap:
     values = np.linalg.eigvalsh(laplacian)
     gaps = np.diff(values[: max_speakers + 1]) / max(float(values[-1]), 1e-12)
-    place = int(gaps.argmax())
+    # Of equal gaps the last: a graph in more pieces than `max_speakers` has nothing but gaps of zero here.
+    place = len(gaps) - 1 - int(np.round(gaps[::-1], 9).argmax())
     return _Eigengap(neighbours, neighbours / max(float(gaps[place]), 1e-12), place + 1)
 
 
