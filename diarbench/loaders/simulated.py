@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import diarbench
 from diarbench.cards import DatasetCard, Folder, Simulate
 from diarbench.errors import InputError
 from diarbench.fetch import cache_folder
@@ -20,16 +19,19 @@ def load_simulated(
     """The conversations, from the cache or made now. Raises InputError."""
     if card.uem != "whole-file":
         raise InputError('simulated conversations are scored over the whole file: write uem = "whole-file"')
+    from diarbench.simulate import shipped_statistics, simulate_dataset
+    from diarbench.simulate.dataset import REVISION
+
+    statistics = shipped_statistics()
     files = sorted(path for path in speech.rglob("*") if path.is_file())
     identity = {
-        "diarbench": diarbench.__version__,
+        "simulator": REVISION,
+        "statistics": statistics.digest,
         "simulate": simulate.model_dump(mode="json"),
         "files": [[path.relative_to(speech).as_posix(), path.stat().st_size] for path in files],
     }
     made = cache_folder() / "simulated" / digest_of(identity)[:16]
     if not made.is_dir():
-        from diarbench.simulate import shipped_statistics, simulate_dataset
-
         simulate_dataset(
             speech,
             made,
@@ -37,7 +39,7 @@ def load_simulated(
             duration=simulate.duration,
             speakers=simulate.speakers,
             seed=simulate.seed,
-            statistics=shipped_statistics(),
+            statistics=statistics,
             on_progress=on_progress,
         )
     recordings, _ = load_folder(made, card, Folder(reference="reference.rttm"))
