@@ -150,7 +150,7 @@ def _compared(board: Leaderboard, first: Entry, second: Entry, most: int) -> dic
 
     rule = board.rule.name
     datasets: dict[str, Any] = {}
-    changes = []
+    changes: list[dict[str, Any]] = []
     for column in board.columns:
         scores = [entry.scores.get(column.name) for entry in (first, second)]
         if scores[0] is None or scores[1] is None:
@@ -177,7 +177,7 @@ def _compared(board: Leaderboard, first: Entry, second: Entry, most: int) -> dic
             x, y = (score.recordings[name][rule].der for score in (scores[0], scores[1]))
             if x is not None and y is not None:
                 changes.append({"dataset": column.name, "recording": name, "a": x, "b": y, "b_minus_a": y - x})
-    changes.sort(key=lambda change: (-abs(float(change["b_minus_a"])), str(change["recording"])))
+    changes.sort(key=lambda change: (-abs(change["b_minus_a"]), change["recording"]))
     macros = {line.entry.system: line.macro[rule] for line in board.lines}
     a, b = macros[first.system], macros[second.system]
     return {
