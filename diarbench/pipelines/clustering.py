@@ -11,12 +11,14 @@ Embeddings = NDArray[np.floating]  # (windows, dimensions), rows of unit length
 Labels = NDArray[np.int64]  # (windows,), clusters counted from 0 in the order in which they first occur
 
 
-def centre(embeddings: Embeddings, *, share: float) -> Embeddings:
+def centre(embeddings: Embeddings, *, share: float) -> NDArray[np.float64]:
     """Rows less `share` times their mean, back to unit length.
 
     What all speakers of a recording have in common (room, microphone, codec) matters less then.
     """
-    moved = embeddings - share * embeddings.mean(axis=0, keepdims=True) if len(embeddings) else embeddings
+    moved = np.asarray(embeddings, dtype=np.float64)
+    if len(moved):
+        moved = moved - share * moved.mean(axis=0, keepdims=True)
     lengths = np.linalg.norm(moved, axis=1, keepdims=True)
     return np.asarray(moved / np.maximum(lengths, 1e-12))
 
@@ -92,7 +94,7 @@ class _Items:
     members: Labels  # (windows,): the item of each window
 
 
-def _means(embeddings: Embeddings, labels: Labels, clusters: Labels) -> Embeddings:
+def _means(embeddings: Embeddings, labels: Labels, clusters: Labels) -> NDArray[np.float64]:
     """The mean direction, of unit length, of each of these clusters: (clusters, dimensions)."""
     return centre(np.stack([embeddings[labels == cluster].mean(axis=0) for cluster in clusters]), share=0.0)
 

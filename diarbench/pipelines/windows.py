@@ -54,14 +54,14 @@ def slide(spans: Spans, *, window: Seconds, hop: Seconds, shortest: Seconds, dur
     )
 
 
-def turns_from_windows(spans: Spans, windows: Windows, labels: NDArray[np.int64], *, min_turn: Seconds = 0.0) -> Turns:
+def turns_from_windows(spans: Spans, windows: Windows, labels: NDArray[np.int64]) -> Turns:
     """One speaker at a time: each moment of speech goes to the speaker of the window whose middle is nearest.
 
-    `labels` (windows,) holds the speaker of each window. Inside a span, turns shorter than `min_turn` (s) go to the
-    neighbour they touch, the longer of two, the shortest turn first. Speakers are named speaker1, speaker2, ... in
-    the order in which they first speak.
+    `labels` (windows,) holds the speaker of each window. Speakers are named speaker1, speaker2, ... in the order in
+    which they first speak.
     """
-    rows: list[tuple[Seconds, Seconds, int]] = []
+    rows: list[tuple[Seconds, Seconds, str]] = []
+    names: dict[int, str] = {}
     middles = (windows.starts + windows.ends) / 2
     firsts = np.searchsorted(windows.spans, np.arange(len(spans) + 1))
     for index, (start, end) in enumerate(spans):
@@ -70,27 +70,6 @@ def turns_from_windows(spans: Spans, windows: Windows, labels: NDArray[np.int64]
         between = (middles[own][changes] + middles[own][changes + 1]) / 2
         cuts = [start, *between.tolist(), end]
         speakers = labels[own][np.append(changes, own.stop - own.start - 1)].tolist()
-        rows.extend(_absorb(list(zip(cuts[:-1], cuts[1:], speakers, strict=True)), min_turn))
-    names: dict[int, str] = {}
-    for _, _, speaker in rows:
-        names.setdefault(speaker, f"speaker{len(names) + 1}")
-    return Turns.of((start, end, names[speaker]) for start, end, speaker in rows)
-
-
-def _absorb(turns: list[tuple[Seconds, Seconds, int]], min_turn: Seconds) -> list[tuple[Seconds, Seconds, int]]:
-    """Turns that follow each other without a gap, the too short ones given to a neighbour."""
-    turns = list(turns)
-    while len(turns) > 1:
-        lengths = [end - start for start, end, _ in turns]
-        short = min(range(len(turns)), key=lengths.__getitem__)
-        if lengths[short] >= min_turn:
-            break
-        neighbours = [index for index in (short - 1, short + 1) if 0 <= index < len(turns)]
-        into = max(neighbours, key=lengths.__getitem__)
-        first, last = min(short, into), max(short, into)
-        turns[first : last + 1] = [(turns[first][0], turns[last][1], turns[into][2])]
-        # Its two neighbours may be the same speaker, who now goes on without a break.
-        for left in (first, first - 1):
-            if 0 <= left < len(turns) - 1 and turns[left][2] == turns[left + 1][2]:
-                turns[left : left + 2] = [(turns[left][0], turns[left + 1][1], turns[left][2])]
-    return turns
+        for left, right, speaker in zip(cuts[:-1], cuts[1:], speakers, strict=True):
+            rows.append((left, right, names.setdefault(speaker, f"speaker{len(names) + 1}")))
+    return Turns.of(rows)

@@ -57,6 +57,11 @@ class SileroGe2e:
         _check_choice("precision", precision, PRECISIONS)
         if window <= 0 or hop <= 0 or hop > window:
             raise ValueError(f"0 < hop <= window must hold (s); got window {window}, hop {hop}")
+        if not (0 <= threshold <= 2 and min_speaker >= 0 and 0 <= centring <= 1):
+            raise ValueError(
+                "threshold must be from 0 to 2, min_speaker 0 s or more, centring from 0 to 1; got "
+                f"{threshold}, {min_speaker} and {centring}"
+            )
         if min_neighbours < 2 or max_speakers < 1 or not 0 <= min_share <= 1:
             raise ValueError(
                 "min_neighbours must be 2 or more, max_speakers 1 or more, min_share from 0 to 1; got "
@@ -70,11 +75,14 @@ class SileroGe2e:
         self.min_neighbours, self.min_share, self.max_speakers = min_neighbours, min_share, max_speakers
         self.centring = centring
 
+        if clusters == "spectral":
+            import sklearn.cluster  # noqa: F401  here, so that no recording's time holds it
+
         self._device = torch.device(device)
         self._vad = silero.SileroVad.load(weights["vad"]).to(self._device)
         network = ge2e.Ge2eEncoder.load(weights["embedding"])
-        network = ge2e.remove_units(network, keep_units) if keep_units < 1 else network
-        network = ge2e.prune_rows(network, sparsity) if sparsity > 0 else network
+        network = ge2e.remove_units(network, keep_units) if keep_units != 1 else network
+        network = ge2e.prune_rows(network, sparsity) if sparsity != 0 else network
         self._counted = network  # quantized layers hide their weights from counting
         self._encoder = _at_precision(network, precision).to(self._device)
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from diarbench.pipelines.windows import Windows, slide, turns_from_windows
 from diarbench.rttm import merge_spans
-from diarbench.types import Spans, Turn, Turns
+from diarbench.types import Spans, Turns
 
 
 def rows(windows: Windows) -> list[tuple[float, float, int]]:
@@ -62,19 +61,14 @@ def test_windows_cover_all_speech_and_little_else(spans: Spans, window: float, s
     assert (windows.ends - windows.starts <= max(window, 0.5) + 1e-9).all()
 
 
-@given(SPANS, st.integers(1, 4), st.integers(0, 2**16), st.floats(0, 2))
-def test_turns_fill_the_speech_with_one_speaker_at_a_time(
-    spans: Spans, speakers: int, seed: int, min_turn: float
-) -> None:
+@given(SPANS, st.integers(1, 4), st.integers(0, 2**16))
+def test_turns_fill_the_speech_with_one_speaker_at_a_time(spans: Spans, speakers: int, seed: int) -> None:
     windows = slide(spans, window=1.6, hop=0.4, shortest=0.6, duration=spans[-1][1])
     labels = np.random.default_rng(seed).integers(speakers, size=len(windows))
-    turns = turns_from_windows(spans, windows, labels, min_turn=min_turn)
+    turns = turns_from_windows(spans, windows, labels)
     assert (turns.starts[1:] >= turns.ends[:-1]).all(), "one at a time"
     covered = merge_spans((turn.start, turn.end) for turn in turns)
     np.testing.assert_allclose(np.array(covered), np.array(spans), atol=1e-9)
-    for turn in turns:
-        whole_span = any(abs(turn.start - start) < 1e-9 and abs(turn.end - end) < 1e-9 for start, end in spans)
-        assert whole_span or turn.end - turn.start >= min_turn - 1e-9
     assert turns.labels == tuple(f"speaker{number + 1}" for number in range(len(turns.labels)))
 
 
@@ -84,17 +78,3 @@ def test_a_change_lies_midway_between_the_middles_of_two_windows() -> None:
     assert turns_from_windows(spans, windows, np.array([5, 5, 2, 5])) == Turns.of(
         [(0.0, 2.5, "speaker1"), (2.5, 4.0, "speaker2"), (6.0, 7.0, "speaker1")]
     )
-
-
-@pytest.mark.parametrize(
-    ("labels", "expected"),
-    [
-        ([0, 1, 0, 0], [Turn(0.0, 5.0, "speaker1")]),  # the turn between goes, its neighbours join
-        ([0, 0, 0, 1], [Turn(0.0, 3.5, "speaker1"), Turn(3.5, 5.0, "speaker2")]),
-        ([1, 0, 2, 2], [Turn(0.0, 1.5, "speaker1"), Turn(1.5, 5.0, "speaker2")]),  # to the longer neighbour
-    ],
-)
-def test_turns_that_are_too_short_go_to_a_neighbour(labels: list[int], expected: list[Turn]) -> None:
-    starts = np.arange(4.0)
-    windows = Windows(starts, starts + 2.0, np.zeros(4, dtype=np.int64))
-    assert list(turns_from_windows(((0.0, 5.0),), windows, np.array(labels), min_turn=1.2)) == expected
