@@ -361,8 +361,8 @@ def test_a_recording_inside_an_installed_distribution(tmp_path, write_audio, mon
         }
         path = tmp_path / "inside.toml"
         path.write_text(
-            HEAD
-            + f'uem = "{uem}"\n[wheel]\nwheel = "probe-corpus==1.0"\naudio = "probe/a.wav"\nreference = "probe/a.rttm"\n'
+            f'{HEAD}uem = "{uem}"\n[wheel]\nwheel = "probe-corpus==1.0"\n'
+            'audio = "probe/a.wav"\nreference = "probe/a.rttm"\n'
             f'audio_sha256 = "{audio or digests["a.wav"]}"\nreference_sha256 = "{digests["a.rttm"]}"\n'
         )
         return load_dataset("inside", path, read_card(path, DatasetCard))
