@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from diarbench.errors import AdapterError
 from diarbench.measure import stage
@@ -117,7 +117,7 @@ class SileroGe2e:
         if len(windows) == 0:
             return windows, np.zeros((0, 0), dtype=np.float32)
         signal = torch.tensor(samples, device=self._device)
-        features = ge2e.mel_power(signal).mul_(_gain_to_level(signal, spans))
+        features = ge2e.mel_power(signal).mul_(_gain_to_level(samples, spans))
         frame = ge2e.FRAME / ge2e.SAMPLE_RATE
         return windows, embed_windows(self._encoder, features, windows, frame=frame)
 
@@ -149,10 +149,10 @@ def _at_precision(network: ge2e.Ge2eEncoder, precision: str) -> ge2e.Ge2eEncoder
     return network
 
 
-def _gain_to_level(signal: Tensor, spans: Spans) -> float:
+def _gain_to_level(samples: NDArray[np.float32], spans: Spans) -> float:
     """What mel power is multiplied by, so that the speech is at LEVEL."""
-    speech = [signal[round(start * ge2e.SAMPLE_RATE) : round(end * ge2e.SAMPLE_RATE)] for start, end in spans]
-    power = sum(float(part.square().sum()) for part in speech) / max(1, sum(len(part) for part in speech))
+    speech = [samples[round(start * ge2e.SAMPLE_RATE) : round(end * ge2e.SAMPLE_RATE)] for start, end in spans]
+    power = sum(float(part @ part) for part in speech) / max(1, sum(len(part) for part in speech))
     return 10.0 ** (LEVEL / 10.0) / power if power > 0.0 else 0.0
 
 
