@@ -10,7 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import settings
 from numpy.typing import NDArray
+
+# The same examples every time, however slow the machine; --hypothesis-profile=explore looks for new ones.
+settings.register_profile("stable", derandomize=True, deadline=None)
+settings.register_profile("explore", max_examples=3000, deadline=None)
+settings.load_profile("stable")
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 

@@ -284,7 +284,7 @@ def test_a_name_in_another_script(tmp_path, write_audio):
     assert decode(recording(tmp_path / "запись é.wav")).samples.shape == (1, 16000)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.sampled_from([*LOSSLESS, *LOSSY[:2]]),
     st.lists(st.tuples(st.integers(0, 400), st.binary(min_size=1, max_size=8)), max_size=4),

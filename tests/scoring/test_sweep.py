@@ -174,7 +174,7 @@ def test_the_sweep_counts_what_frames_count(reference, hypothesis, uem):
 # --- against pyannote.metrics, whose collar is the total width
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(turns("ABCDEFGH", 14), turns("rstuvwxyz", 14), UEMS)
 def test_the_sweep_agrees_with_pyannote(reference, hypothesis, uem):
     core = pytest.importorskip("pyannote.core")
