@@ -111,11 +111,10 @@ def _entry(
     sources: list[RunFolder] = []
     problems: list[str] = []
     for column in columns:
-        newest: dict[Place, RunFolder] = {}
-        for run in sorted((run for run in runs if run.run["dataset"] == column.name), key=lambda run: run.newest):
-            newest[run.place] = run
+        newest, late = _newest_runs([run for run in runs if run.run["dataset"] == column.name])
         if not newest:
             continue
+        problems += [f"{column.name}: {problem}" for problem in late]
         stored = {place: run.all_stored() for place, run in newest.items()}
         scored = {
             place: _score(run, stored[place], column, versions[column.name], rules) for place, run in newest.items()
@@ -144,6 +143,20 @@ def _entry(
         problems=tuple(dict.fromkeys(problems)),
         provenance=tuple({**run.run, "sessions": run.sessions} for run in sources),
     )
+
+
+def _newest_runs(runs: Sequence[RunFolder]) -> tuple[dict[Place, RunFolder], list[str]]:
+    """The newest run at each place; and what is to be said where it never got as far as a recording, and an older
+    one is shown."""
+    newest: dict[Place, RunFolder] = {}
+    problems = []
+    for run in sorted(runs, key=lambda run: run.newest):
+        if run.place in newest and not run.has_results:
+            error = run.sessions[-1]["error"] if run.sessions else None
+            problems.append(f"its newest version could not run ({error or 'it was stopped'}); an older one is shown")
+        else:
+            newest[run.place] = run
+    return newest, problems
 
 
 def _score(

@@ -97,6 +97,11 @@ class RunFolder:
             memo.keep(self.path, f"stored {FORMAT}", entries)
         return found
 
+    @property
+    def has_results(self) -> bool:
+        """Whether any recording was done, or failed."""
+        return any((self.path / "recordings").glob("[!.]*.json"))
+
     def _signatures(self) -> dict[str, list[int]]:
         """Of each result, bytes and times of change (ns) of JSON and RTTM, without opening them."""
         found: dict[str, list[int]] = {}

@@ -43,8 +43,11 @@ def load_adapter(order: Order) -> Loaded:
     adapter_class = _import_adapter(order)
     imported = time.perf_counter()
     set_threads(order.threads)
+    _seed_torch()
     adapter = _build(adapter_class, order)
-    return Loaded(adapter, imported - before, time.perf_counter() - imported)
+    built = time.perf_counter()
+    set_threads(order.threads)
+    return Loaded(adapter, imported - before, built - imported)
 
 
 def set_threads(threads: int) -> None:
@@ -62,6 +65,7 @@ class Randomness:
     """
 
     def __init__(self) -> None:
+        _seed_torch()
         self._python, self._numpy = random.getstate(), np.random.get_state()
         torch = sys.modules.get("torch")
         self._torch = torch.get_rng_state() if torch is not None else None
@@ -75,11 +79,19 @@ class Randomness:
         torch = sys.modules.get("torch")
         if torch is None:
             return
-        torch.manual_seed(torch.initial_seed())  # what was not there yet began so
+        _seed_torch()
+        torch.manual_seed(torch.initial_seed())  # generators that were not there yet began so
         if self._torch is not None:
             torch.set_rng_state(self._torch)
         if self._cuda is not None:
             torch.cuda.set_rng_state_all(self._cuda)
+
+
+def _seed_torch() -> None:
+    """Seed torch as the other generators, unless the adapter did: by itself it takes 53 random bits."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.initial_seed() >= 1 << 32:
+        torch.manual_seed(0)
 
 
 def _build(adapter_class: type, order: Order) -> Any:
