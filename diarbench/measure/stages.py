@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,13 +11,22 @@ from diarbench.types import Seconds
 
 
 class StageClock:
-    """Exclusive time per stage: what a nested stage takes is not counted in the one around it."""
+    """Exclusive time per stage: what a nested stage takes is not counted in the one around it.
+
+    It listens to the thread that made it. What others do at the same time is part of the stage that waits for them.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
+        self._thread = threading.get_ident()
         self._open: list[str] = []
         self._since = 0.0
         self.seconds: dict[str, Seconds] = {}
+
+    @property
+    def listens(self) -> bool:
+        """Whether marks of the calling thread count."""
+        return threading.get_ident() == self._thread
 
     def enter(self, name: str) -> None:
         """Begin `name`; the stage around it stops counting."""
@@ -46,7 +56,7 @@ def stage(name: str) -> Iterator[None]:
     ...     labels = [0, 1]
     """
     clock = _active
-    if clock is None:
+    if clock is None or not clock.listens:
         yield
         return
     clock.enter(name)

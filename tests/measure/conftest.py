@@ -1,0 +1,8 @@
+"""What these tests share with those of running."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # small_lab.py
