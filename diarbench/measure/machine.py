@@ -42,7 +42,7 @@ def machine_name(facts: dict[str, Any]) -> str:
 
     >>> machine_name({"cpu": "Intel(R) Xeon(R) Gold 6248 CPU @ 2.50GHz", "logical_cores": 4,
     ...               "memory_bytes": 16 << 30, "gpus": []})
-    'intel-xeon-gold-6248-4c-16g-eb1f9a'
+    'intel-xeon-gold-6248-4c-16g-1fdcff'
     """
     memory = _nominal_memory(facts["memory_bytes"])
     plain = re.sub(r"\((R|TM)\)|CPU|Processor|@.*|\d+-Core", " ", facts["cpu"], flags=re.IGNORECASE)
