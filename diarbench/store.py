@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -128,7 +129,7 @@ class RunFolder:
     def write_result(
         self,
         recording_id: str,
-        rttm: bytes,
+        turns: Turns,
         timing: Timing | None,
         session: str,
         *,
@@ -140,6 +141,8 @@ class RunFolder:
         `audio` is what `describe_audio` said, or None for a system that used none. `timing_problem` says why a timing
         is no speed to show.
         """
+        # A start that lies a hair below 0 would be written as a negative time, which no reader takes.
+        rttm = format_rttm(recording_id, turns.crop(0.0, math.inf)).encode()
         write_whole(self.rttm_path(recording_id), rttm)
         value: dict[str, Any] = {
             "format": FORMAT,

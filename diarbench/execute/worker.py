@@ -32,7 +32,6 @@ from diarbench.measure.counts import count_modules
 from diarbench.measure.machine import load_average, peak_memory, settings, software
 from diarbench.measure.stages import measured_stages
 from diarbench.plan import distribution_names
-from diarbench.rttm import format_rttm
 from diarbench.store import RunFolder, describe_audio, new_session
 from diarbench.types import Audio, Complexity, Recording, Timing, Turns
 
@@ -125,7 +124,6 @@ class Worker:
             self._warm_up(adapter, audio)
             self._tell(event="call", **names)
             call = self._call(adapter, audio)
-            rttm = format_rttm(recording.id, call.turns).encode()
         except BaseException as error:  # noqa: BLE001  one failing recording leaves the rest
             folder.write_failure(recording.id, _one_line(error), _trace(error), self._order.session)
             self._tell(event="failed", error=_one_line(error), **names)
@@ -133,7 +131,7 @@ class Worker:
         timing = call.timing if self._timed else None
         problem = call.problem if self._timed else None
         session = self._order.session
-        folder.write_result(recording.id, rttm, timing, session, audio=described, timing_problem=problem)
+        folder.write_result(recording.id, call.turns, timing, session, audio=described, timing_problem=problem)
         self._tell(event="done", wall=call.timing.wall, **names)
         return True
 

@@ -1,0 +1,140 @@
+"""docs/results.md against the files of a real run: each key of each file is documented, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # small_lab.py
+
+from small_lab import Lab
+
+from diarbench.measure.machine import fingerprint
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "results.md"
+
+# Stages, networks, weights, files, a failure, and flags as torch has them; numpy only.
+FULL = """
+import sys
+from types import ModuleType, SimpleNamespace
+from diarbench.measure import stage
+
+class Network:
+    def parameters(self):
+        return [self]
+    def numel(self):
+        return 3
+    def detach(self):
+        return self
+    def count_nonzero(self):
+        return 2
+
+torch = ModuleType("torch")
+torch.get_num_threads = torch.get_num_interop_threads = lambda: 1
+torch.are_deterministic_algorithms_enabled = lambda: False
+torch.initial_seed, torch.manual_seed = lambda: 0, lambda seed: None
+torch.get_rng_state, torch.set_rng_state = lambda: None, lambda state: None
+torch.cuda, torch.version = SimpleNamespace(is_initialized=lambda: False), SimpleNamespace(cuda=None)
+torch.backends = SimpleNamespace(
+    cuda=SimpleNamespace(matmul=SimpleNamespace(allow_tf32=False)), mkldnn=SimpleNamespace(is_available=lambda: True),
+    cudnn=SimpleNamespace(allow_tf32=False, benchmark=False, deterministic=True),
+)
+sys.modules["torch"] = torch
+
+class System:
+    def __init__(self, *, weights, files, deep):
+        pass
+    def modules(self):
+        return {"all": Network()}
+    def diarize(self, audio):
+        if audio.recording.id == "b":
+            raise ValueError("no")
+        with stage("all"):
+            return [(0, 0.1, "A")]
+"""
+BARE = "class System:\n timed = needs_audio = False\n def diarize(self, audio): return []\n"
+
+
+def documented() -> dict[str, dict[str, bool]]:
+    """By the title of the section: the keys of its table, and whether they are always there."""
+    found: dict[str, dict[str, bool]] = {}
+    for section in re.split(r"^## ", PAGE.read_text(), flags=re.MULTILINE)[1:]:
+        rows = re.findall(r"^\| `([^`]+)`(\??) \|", section, flags=re.MULTILINE)
+        if rows:
+            found[section.splitlines()[0].replace("`", "")] = {key: not mark for key, mark in rows}
+    return found
+
+
+def keys_of(value: object, free: set[str], at: str = "") -> Iterator[str]:
+    """Dotted keys of a JSON value; below those in `free`, only "key.*"."""
+    if isinstance(value, dict):
+        if at in free:
+            if value:
+                yield f"{at}.*"
+            return
+        if at:
+            yield at
+        for key, item in value.items():
+            yield from keys_of(item, free, f"{at}.{key}" if at else key)
+    elif isinstance(value, list):
+        yield at
+        for item in value:
+            if isinstance(item, dict):
+                yield from keys_of(item, free, f"{at}[]")
+    else:
+        yield at
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[dict[str, Any]]]:
+    """All JSON files of a run with everything in it, by the titles of the page."""
+    lab = Lab.alone(tmp_path, monkeypatch)
+    dataset = lab.dataset()
+    (lab.path / "net.bin").write_bytes(b"1234")
+    text = lab.path / "net.bin"
+    more = f'[compression]\nmethod = "none"\n[weights.net]\npath = "{text}"\n[files]\ntable = "{text}"'
+    gpu = {"name": "A GPU", "memory_bytes": 1 << 30, "driver": "1.0"}
+    facts = {**fingerprint(), "gpus": [gpu]}
+    card = dataset.card.model_copy(update={"channel": "first", "source": "A paper", "description": "Made up"})
+    dataset = type(dataset)(dataset.name, card, dataset.recordings)
+    systems = [lab.system("full", FULL, card=more, deep=[1]), lab.system("bare", BARE), lab.system("broken", "1 / 0")]
+    outcome = lab.run(systems, dataset, facts=facts)
+    assert (outcome.done, len(outcome.failures)) == (5, 2), outcome.failures
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path in lab.runs.rglob("*.json"):
+        value = json.loads(path.read_text())
+        title = path.name
+        if path.parent.name == "recordings":
+            title = f"recordings/ID.json, {value['status']}"
+        elif path.parent.name == "sessions":
+            title = "sessions/SESSION.json"
+        found.setdefault(title, []).append(value)
+    return found
+
+
+def test_every_key_is_documented_and_every_documented_key_is_written(files: dict[str, list[dict[str, Any]]]):
+    pages = documented()
+    assert set(files) == set(pages)
+    for title, keys in pages.items():
+        free = {key.removesuffix(".*") for key in keys if key.endswith(".*")}
+        written = [set(keys_of(value, free)) for value in files[title]]
+        # Objects that hold only documented keys need no line of their own.
+        holders = {key.rsplit(".", n)[0] for key in keys for n in range(1, key.count(".") + 1)}
+        assert set().union(*written) - holders <= set(keys), f"{title}: a key is not documented"
+        assert set(keys) <= set().union(*written), f"{title}: a documented key is not written"
+        always = {key for key, present in keys.items() if present}
+        for found in written:
+            assert always <= found, f"{title}: a key is absent that is said to be always there"
+        assert all(value["format"] == 1 for value in files[title])
+
+
+def test_the_tree_names_every_kind_of_file(files: dict[str, list[dict[str, Any]]]):
+    tree = PAGE.read_text().split("```")[1]
+    for title in files:
+        assert title.split(",")[0] in tree
