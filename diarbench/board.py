@@ -48,10 +48,9 @@ def read_board(
     names = list(datasets) if datasets is not None else sorted({run.run["dataset"] for run in runs})
     versions = {name: _newest_version(name, runs, stored) for name in names}
     columns = [_column(versions[name], limit) for name in names]
-    shown = [run for run in runs if run.run["identity"]["dataset"] == versions[run.run["dataset"]].facts["digest"]]
-    order = list(systems) if systems is not None else sorted({run.run["system"] for run in shown})
+    order = list(systems) if systems is not None else sorted({run.run["system"] for run in runs})
     entries = [
-        _entry(name, [run for run in shown if run.run["system"] == name], columns, versions, rules) for name in order
+        _entry(name, [run for run in runs if run.run["system"] == name], columns, versions, rules) for name in order
     ]
     return rank(
         entries,
@@ -111,8 +110,11 @@ def _entry(
     sources: list[RunFolder] = []
     problems: list[str] = []
     for column in columns:
-        newest, late = _newest_runs([run for run in runs if run.run["dataset"] == column.name])
+        versions_run = [run for run in runs if run.run["dataset"] == column.name]
+        newest, late = _newest_runs([run for run in versions_run if run.run["identity"]["dataset"] == column.digest])
         if not newest:
+            if versions_run:
+                problems.append(f"{column.name}: it ran on another version of the dataset; run it again on this one")
             continue
         problems += [f"{column.name}: {problem}" for problem in late]
         stored = {place: run.all_stored() for place, run in newest.items()}
