@@ -153,7 +153,7 @@ def rank(
     lines: list[Line] = []
     for position, entry in enumerate(sorted(entries, key=sort_key), start=1):
         macro = macros[entry.system]
-        tied = bool(lines) and lines[-1].rank is not None and lines[-1].macro[rule.name] == macro[rule.name]
+        tied = bool(lines) and lines[-1].macro[rule.name] == macro[rule.name]
         place = lines[-1].rank if tied else position
         base = macros.get(entry.baseline) if entry.baseline and entry.baseline != entry.system else None
         lines.append(

@@ -131,7 +131,18 @@ def test_a_broken_rttm_is_named_with_its_line():
 
 
 def test_a_program_gets_no_input():
-    assert command("import sys; assert sys.stdin.read() == ''", "{audio}").diarize(audio()) == Turns.of([])
+    """The worker's own input tells it when its parent is gone: no program may read that away."""
+    kept, (reader, writer) = os.dup(0), os.pipe()
+    try:
+        os.write(writer, b"not for you")
+        os.close(writer)
+        os.dup2(reader, 0)
+        code = "import sys; assert sys.stdin.read() == ''"
+        assert command(code, "{audio}").diarize(audio()) == Turns.of([])
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+        os.close(reader)
 
 
 def test_a_program_that_takes_too_long_is_ended(tmp_path):

@@ -219,9 +219,20 @@ def test_truncation_is_seen_before_anything_runs(tmp_path, write_audio, name):
         read_header(path)
 
 
-def test_a_wav_one_byte_short(tmp_path):
-    (tmp_path / "a.wav").write_bytes(wav(chunk(b"data", PCM.tobytes()))[:-1])
+@pytest.mark.parametrize("before", [b"", chunk(b"LIST", b"INFOodd")])
+def test_a_wav_one_byte_short(tmp_path, before):
+    (tmp_path / "a.wav").write_bytes(wav(before, chunk(b"data", PCM.tobytes()))[:-1])
     assert "truncated: the header promises 16000 bytes, the file holds 15999" in refused(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize(("name", "how"), LOSSY[:2])
+def test_an_ogg_without_its_last_page(tmp_path, write_audio, name, how):
+    """Nothing is cut in the middle: only the mark of the end is missing."""
+    path = tmp_path / name
+    write_audio(path, seconds=5.0, **how)
+    content = path.read_bytes()
+    path.write_bytes(content[: content.rindex(b"OggS")])
+    assert "truncated: the Ogg stream breaks off before its end" in refused(path)
 
 
 def test_a_wav_with_other_chunks_around_its_samples(tmp_path):

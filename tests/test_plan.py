@@ -266,3 +266,9 @@ def test_requirements_that_can_not_be_read(spec, dataset, text):
 )
 def test_requirements(text, missing):
     assert missing_requirements([text]) == ([text] if missing else [])
+
+
+def test_a_release_candidate_will_do(monkeypatch):
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.1.0rc1")
+    assert missing_requirements(["torch>=2"]) == []
+    assert missing_requirements(["torch>=2.1"]) == ["torch>=2.1"]

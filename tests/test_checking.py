@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from diarbench.checking import check_card
+from diarbench.errors import CardError, NotFoundError
+from diarbench.registry import Registry
+
+DATASET = 'title = "D"\nuem = "whole-file"\nlicence = "CC0"\nget = "ask Anna"\n'
+
+
+@pytest.fixture
+def registry(cards, write_audio) -> Registry:
+    """A system, a dataset of one recording of 36 seconds with two speakers, and a report."""
+    cards.system("fam/sys", 'title = "S"\nadapter = "./adapter.py:System"\n[sweep]\nwindow = [1, 2]\n')
+    (cards.path / "systems" / "fam" / "adapter.py").write_text("raise RuntimeError('imported')\n")
+    write_audio(cards.path / "datasets" / "audio" / "a.wav", seconds=36.0, rate=8000)
+    lines = (f"SPEAKER a 1 {start} 1 <NA> <NA> {who} <NA> <NA>\n" for start, who in ((0, "A"), (3, "B"), (5, "A")))
+    (cards.path / "datasets" / "all.rttm").write_text("".join(lines))
+    cards.dataset("data", DATASET + '[folder]\nreference = "all.rttm"\n')
+    cards.report("board", 'title = "R"\nsystems = ["sys*"]\ndatasets = ["data"]\n')
+    return Registry((cards.path,))
+
+
+def problems(registry: Registry, name: str | Path) -> list[str | None]:
+    return [check.problem for check in check_card(registry, str(name), run=False)]
+
+
+def test_whole_cards(registry):
+    found = [check for name in ("sys", "data", "board") for check in check_card(registry, name, run=False)]
+    assert [(check.kind, check.name, check.problem) for check in found] == [
+        ("system", "sys@window=1", None),
+        ("system", "sys@window=2", None),
+        ("dataset", "data", None),
+        ("report", "board", None),
+    ]
+    assert found[2].summary == "1 recordings, 0.01 hours, 2 speakers"
+    assert found[3].summary == "2 systems, 1 datasets"
+
+
+@pytest.mark.parametrize(
+    ("expect", "problem"),
+    [
+        ("recordings = 1\nspeakers = 2\nhours = 0.01\n", None),
+        ("hours = 0.01005\n", None),
+        ("recordings = 2\n", "1 recordings, the card expects 2"),
+        ("speakers = 3\n", "2 speakers, the card expects 3"),
+        ("hours = 0.02\n", "0.01 hours, the card expects 0.02"),
+    ],
+)
+def test_facts_that_a_dataset_is_checked_against(registry, cards, expect, problem):
+    cards.dataset("data", DATASET + f'[folder]\nreference = "all.rttm"\n[expect]\n{expect}')
+    assert problems(registry, "data") == [problem]
+
+
+def test_a_dataset_card_by_path_is_checked_itself_and_not_its_namesake(registry, cards, tmp_path):
+    away = tmp_path / "datasets"
+    away.mkdir()
+    (away / "data.toml").write_text(DATASET + '[folder]\nroot = "nowhere"\n')
+    (problem,) = problems(registry, away / "data.toml")
+    assert problem is not None
+    assert "no folder 'nowhere'" in problem
+    (away / "stranger.toml").write_text((cards.path / "datasets" / "data.toml").read_text())
+    (problem,) = problems(registry, away / "stranger.toml")
+    assert problem is not None
+    assert "all.rttm: can't be read" in problem
+
+
+def test_rules_that_are_none(registry, cards):
+    cards.dataset("data", DATASET + 'rules = ["full", "fairr"]\n[folder]\nreference = "all.rttm"\n')
+    assert problems(registry, "data") == ["no scoring rule 'fairr'; did you mean fair?"]
+    cards.report("board", 'title = "R"\nsystems = ["sys"]\ndatasets = ["data"]\nrule = "ful"\n')
+    assert problems(registry, "board") == ["no scoring rule 'ful'; did you mean full?"]
+
+
+def test_what_a_report_names_must_be_there(registry, cards):
+    cards.report("board", 'title = "R"\nsystems = ["sis"]\ndatasets = ["data"]\n')
+    assert problems(registry, "board") == ["no system 'sis'; did you mean sys?"]
+
+
+def test_systems_that_lack_something(registry, cards):
+    cards.system("fam/sys", 'title = "S"\nadapter = "./gone.py:System"\n')
+    (problem,) = problems(registry, "sys")
+    assert problem is not None
+    assert "its adapter is not there" in problem
+    cards.system("fam/sys", 'title = "S"\nadapter = "./adapter.py:System"\nrequires = ["no-such-thing>=1"]\n')
+    assert problems(registry, "sys") == ["not installed: pip install 'no-such-thing>=1'"]
+
+
+def test_unknown_names_and_unreadable_cards(registry, cards):
+    with pytest.raises(NotFoundError, match="no system, dataset or report 'dato'; did you mean data"):
+        check_card(registry, "dato", run=False)
+    cards.system("broken", "title = \n")
+    with pytest.raises(CardError, match="not valid TOML"):
+        check_card(Registry((cards.path,)), "broken", run=False)
