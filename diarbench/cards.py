@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -26,7 +27,18 @@ from diarbench.files import digest_of
 # A card's name is a folder of the results and a word on the command line.
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 
+# C0 and C1 controls, line and paragraph separators, and what turns the direction of writing.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def _one_line(text: str) -> str:
+    if _CONTROL.search(text):
+        raise ValueError("should be one line, without control characters")
+    return text
+
+
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Line = Annotated[Text, AfterValidator(_one_line)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -61,7 +73,7 @@ class Weights(_Strict):
     member: Text | None = None  # the file's path inside the wheel
     path: Text | None = None
     sha256: Sha256 | None = None
-    licence: Text | None = None
+    licence: Line | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Weights:
@@ -75,13 +87,13 @@ class Weights(_Strict):
 class SystemCard(_Strict):
     """A system: how to build it, and facts about how it was made. Nothing that can be measured."""
 
-    title: Text
+    title: Line
     adapter: Text  # "./adapter.py:Class" beside the card, or "package.module:Class"
-    baseline: Text | None = None  # the system that differences and speed-ups are taken against
+    baseline: Line | None = None  # the system that differences and speed-ups are taken against
     devices: list[Literal["cpu", "cuda"]] = Field(default=["cpu"], min_length=1)
     requires: list[Text] = []  # distributions, as pip writes them; checked without importing
-    licence: Text | None = None
-    source: Text | None = None  # where it comes from: a paper, a repository
+    licence: Line | None = None
+    source: Line | None = None  # where it comes from: a paper, a repository
     description: Text | None = None
     tuned_on: list[Text] = []  # data that its settings were chosen on
     trained_on: list[Text] = []  # data that its weights were trained on
@@ -140,11 +152,11 @@ class Expect(_Strict):
 class DatasetCard(_Strict):
     """A dataset: where audio, references, scoring regions and the list come from."""
 
-    title: Text
+    title: Line
     uem: Text  # a UEM file or a folder of them; or "whole-file", which must be said
-    licence: Text
-    get: Text  # how to get the data, in a line
-    source: Text | None = None
+    licence: Line
+    get: Line  # how to get the data, in a line
+    source: Line | None = None
     description: Text | None = None
     synthetic: bool = False
     channel: Channel | None = None
@@ -165,7 +177,7 @@ class DatasetCard(_Strict):
 class ReportCard(_Strict):
     """A leaderboard: which systems on which datasets, ranked by which rule."""
 
-    title: Text
+    title: Line
     systems: Annotated[list[Text], Field(min_length=1)]  # names, or patterns such as "silero-*"
     datasets: Annotated[list[Text], Field(min_length=1)]
     rule: Text = "full"

@@ -42,7 +42,11 @@ class Registry:
         """
         for root in extra:
             _check_root(root, f"{root}:")
-        return cls((*extra, Path.cwd(), *_plugins(), shipped()))
+        try:
+            here = [Path.cwd()]
+        except FileNotFoundError:  # the working folder was removed meanwhile
+            here = []
+        return cls((*extra, *here, *_plugins(), shipped()))
 
     @cached_property
     def systems(self) -> dict[str, Path]:

@@ -182,6 +182,11 @@ def test_the_standard_order(cards, tmp_path, elsewhere):
     assert "sample" in Registry.standard().datasets
 
 
+def test_a_working_folder_that_is_gone(elsewhere):
+    elsewhere.rmdir()
+    assert "sample" in Registry.standard().datasets
+
+
 @pytest.mark.parametrize("made", [True, False])
 def test_a_given_folder_must_hold_cards(tmp_path, made):
     if made:
