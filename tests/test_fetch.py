@@ -34,6 +34,9 @@ def commands(monkeypatch: pytest.MonkeyPatch):
         return stand_in.do(command) or subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(fetch.subprocess, "run", run)
+    # Also where the tests run in an environment that has none.
+    find_spec = fetch.importlib.util.find_spec
+    monkeypatch.setattr(fetch.importlib.util, "find_spec", lambda name: name if name == "pip" else find_spec(name))
     return stand_in
 
 
