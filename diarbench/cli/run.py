@@ -74,6 +74,8 @@ def run(
         threads=threads,
         limit=limit,
     )
+    if device is DeviceChoice.cuda and (others := sorted({j.system.spec.name for j in jobs if j.device == "cpu"})):
+        note(f"these systems know no GPU and run on the CPU: {', '.join(others)}")
     facts = fingerprint()
     name = check_id(machine, "--machine") if machine else machine_name(facts)
     with progress() as shown:

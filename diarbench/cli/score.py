@@ -71,9 +71,7 @@ def _score_files(references: list[Path], hypotheses: list[Path], uems: list[Path
     if uem is not None and (without := [name for name in ids if name not in uem]):
         raise InputError(f"{uems[0]}: no scoring region for the recording {without[0]!r}")
     if unknown := sorted(set(hypothesis) - set(ids)):
-        note(
-            f"{len(unknown)} hypotheses have no reference and are left out ({unknown[0]}, ...)"
-        )
+        note(f"{len(unknown)} hypotheses have no reference and are left out ({unknown[0]}, ...)")
     if absent := [name for name in ids if name not in hypothesis]:
         note(f"{len(absent)} recordings have no hypothesis; all their speech counts as missed ({absent[0]}, ...)")
     nobody = Turns.of([])

@@ -46,7 +46,9 @@ def test_new_system_refuses_names(diarbench, here, name):
 
 
 def test_check_tells_what_is_wrong(diarbench, here):
-    Path("systems/adapter.py").write_text("class System:\n    def diarize(self, audio):\n        return [(3, 1, 'A')]\n")
+    Path("systems/adapter.py").write_text(
+        "class System:\n    def diarize(self, audio):\n        return [(3, 1, 'A')]\n"
+    )
     answer = diarbench("check", "good", "--format", "json")
     assert answer.code == 1
     (result,) = json.loads(answer.out)["checks"]

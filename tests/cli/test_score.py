@@ -66,7 +66,10 @@ def test_nothing_scored_is_null_not_nan(diarbench, files):
     ("break_it", "says"),
     [
         (("ref/one.rttm", "SPEAKER one 1 0 -1 <NA> <NA> A <NA> <NA>\n"), "one.rttm, line 1: the duration is negative"),
-        (("hyp/one.rttm", "SPEAKER one 1 0 x <NA> <NA> A <NA> <NA>\n"), "one.rttm, line 1: the duration 'x' is no number"),
+        (
+            ("hyp/one.rttm", "SPEAKER one 1 0 x <NA> <NA> A <NA> <NA>\n"),
+            "line 1: the duration 'x' is no number",
+        ),
         (("hyp/one.rttm", "\nSPEAKER one 1 0\n"), "one.rttm, line 2: 4 columns"),
         (("all.uem", "one 1 0 10\n"), "all.uem: no scoring region for the recording 'two'"),
     ],
