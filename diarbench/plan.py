@@ -89,7 +89,7 @@ def plan(
         prepared = prepare(spec)
         on: Device = "cuda" if has_gpu and "cuda" in spec.card.devices else "cpu"
         if on not in spec.card.devices and prepared.problem is None:
-            prepared = replace(prepared, problem=f"{spec.name} runs on {spec.card.devices[0]} only, not on the {on}")
+            prepared = replace(prepared, problem=f"runs on {spec.card.devices[0]} only, not on the {on}")
         for dataset in datasets:
             recordings = tuple(labelled.recording for labelled in dataset.recordings)[:limit]
             jobs.append(Job(prepared, dataset, recordings, on, threads))
@@ -108,7 +108,7 @@ def prepare(spec: SystemSpec) -> Prepared:
     try:
         if missing:
             quoted = " ".join(f"'{requirement}'" for requirement in missing)
-            raise MissingRequirementError(f"{spec.name} needs what is not installed: pip install {quoted}")
+            raise MissingRequirementError(f"needs what is not installed: pip install {quoted}")
         for name, source in spec.card.weights.items():
             weights[name], digests[name] = find_weights(spec, name, source)
         for name, place in spec.card.files.items():
@@ -153,7 +153,7 @@ def find_weights(spec: SystemSpec, name: str, source: Weights) -> tuple[Path, st
     assert source.path is not None
     path, digest = find_file(spec, name, source.path)
     if source.sha256 is not None and digest != source.sha256:
-        raise InputError(f"system {spec.name}: {path} has SHA-256 {digest}, the card says {source.sha256}")
+        raise InputError(f"{path} has SHA-256 {digest}, the card says {source.sha256}")
     return path, digest
 
 
@@ -164,7 +164,7 @@ def find_file(spec: SystemSpec, name: str, place: str) -> tuple[Path, str]:
         inside = sorted(file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
         return path, digest_of([[file.relative_to(path).as_posix(), sha256_of(file)] for file in inside])
     if not path.is_file():
-        raise MissingRequirementError(f"system {spec.name}: its file {name!r} is not there: {path}")
+        raise MissingRequirementError(f"its file {name!r} is not there: {path}")
     return path, sha256_of(path)
 
 

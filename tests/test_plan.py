@@ -163,8 +163,8 @@ def test_a_system_never_sees_a_label(spec, dataset):
         ('["cpu", "cuda"]', True, "cpu", "cpu", None),
         ('["cpu", "cuda"]', True, "cuda", "cuda", None),
         ('["cuda"]', True, "auto", "cuda", None),
-        ('["cuda"]', False, "auto", "cpu", "sys runs on cuda only, not on the cpu"),
-        ('["cuda"]', True, "cpu", "cpu", "sys runs on cuda only, not on the cpu"),
+        ('["cuda"]', False, "auto", "cpu", "runs on cuda only, not on the cpu"),
+        ('["cuda"]', True, "cpu", "cpu", "runs on cuda only, not on the cpu"),
     ],
 )
 def test_devices(spec, dataset, monkeypatch, devices, gpu, asked, gets, problem):
@@ -185,11 +185,11 @@ def test_a_gpu_that_is_not_there(spec, dataset, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('requires = ["no-such-thing>=1"]\n', "sys needs what is not installed: pip install 'no-such-thing>=1'"),
-        ('requires = ["numpy", "numpy>=999"]\n', "sys needs what is not installed: pip install 'numpy>=999'"),
-        ('[weights.seg]\npath = "gone.bin"\n', "system sys: its file 'seg' is not there: "),
-        ('[files]\ntool = "gone"\n', "system sys: its file 'tool' is not there: "),
-        ('[files]\ntool = "~nobody-of-that-name/x"\n', "system sys: its file 'tool' is not there: "),
+        ('requires = ["no-such-thing>=1"]\n', "needs what is not installed: pip install 'no-such-thing>=1'"),
+        ('requires = ["numpy", "numpy>=999"]\n', "needs what is not installed: pip install 'numpy>=999'"),
+        ('[weights.seg]\npath = "gone.bin"\n', "its file 'seg' is not there: "),
+        ('[files]\ntool = "gone"\n', "its file 'tool' is not there: "),
+        ('[files]\ntool = "~nobody-of-that-name/x"\n', "its file 'tool' is not there: "),
         (f'[weights.seg]\npath = "adapter.py"\nsha256 = "{"0" * 64}"\n', "adapter.py has SHA-256 "),
         (f'[weights.seg]\nwheel = "no wheel"\nmember = "x"\nsha256 = "{"0" * 64}"\n', "'no wheel' names no wheel"),
     ],

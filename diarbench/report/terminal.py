@@ -45,7 +45,7 @@ def print_leaderboard(board: Leaderboard, console: Console) -> None:
         if lines:
             console.print(Text(heading, style=f"bold {style}"))
             for line in lines:
-                console.print(Padding(Text(text.plain(line)), (0, 0, 0, 2)))
+                console.print(Padding(Text(text.plain(line)), (0, 0, 0, 2), expand=False))
 
 
 def _table(board: Leaderboard, columns: Sequence[TableColumn], name_width: int) -> Table:
