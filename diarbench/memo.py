@@ -37,7 +37,7 @@ def keep(folder: Path, salt: str, entries: Mapping[str, Any]) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=".writing-", dir=place.parent)
         with os.fdopen(handle, "w") as file:
-            json.dump(entries, file, separators=(",", ":"))
+            file.write(json.dumps(entries, separators=(",", ":")))
         os.replace(temporary, place)
         temporary = None
     if temporary is not None:
