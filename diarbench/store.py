@@ -410,7 +410,8 @@ def _locked(folder: Path, on_wait: Callable[[], None] = lambda: None) -> Iterato
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / ".lock")
+        # The folder decides who may write here; the lock is for all of them.
+        lock = filelock.FileLock(folder / ".lock", mode=0o666)
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:

@@ -155,6 +155,12 @@ def give_up() -> None:
     raise RuntimeError("give up")
 
 
+def test_users_who_share_a_folder_share_its_lock(folder: RunFolder):
+    with folder.locked():
+        pass
+    assert (folder.path / ".lock").stat().st_mode & 0o666 == 0o666
+
+
 def test_leftovers_go_with_the_lock(folder: RunFolder):
     put(folder)
     for place in (folder.path, folder.path / "recordings", folder.path / "sessions"):

@@ -18,6 +18,7 @@ The parent sends one order. The worker answers with events, each with the key `e
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +89,8 @@ class Order:
             "adapter_module": self.adapter_module,
             "attribute": self.attribute,
             "options": dict(self.options),
-            "weights": {name: str(path) for name, path in self.weights.items()},
-            "files": {name: str(path) for name, path in self.files.items()},
+            "weights": {name: _text(path) for name, path in self.weights.items()},
+            "files": {name: _text(path) for name, path in self.files.items()},
             "requires": list(self.requires),
             "device": self.device,
             "threads": self.threads,
@@ -98,7 +99,7 @@ class Order:
             "mark": _text(self.mark),
             "tasks": [
                 {
-                    "folder": str(task.folder),
+                    "folder": _text(task.folder),
                     "run": dict(task.run),
                     "dataset": task.dataset,
                     "again": task.again,
@@ -151,7 +152,8 @@ class Order:
 
 
 def _text(path: Path | None) -> str | None:
-    return str(path) if path is not None else None
+    # Absolute: an adapter may change the working folder.
+    return os.path.abspath(path) if path is not None else None
 
 
 def _path(text: str | None) -> Path | None:

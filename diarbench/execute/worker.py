@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
@@ -46,12 +46,13 @@ _CPU_SLACK = 0.1  # s
 def main() -> int:
     """Read an order, do it, report each step."""
     events = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
-    parent = os.fdopen(os.dup(0), "rb")
+    parent = os.dup(0)
     # An adapter, and the programs that it starts, read nothing and print to standard error.
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
-    line = parent.readline()
+    with os.fdopen(os.dup(parent), "rb") as orders:
+        line = orders.readline()
     if not line.endswith(b"\n"):
         return 4  # the parent ended before it had said what to do
     order = Order.from_json(json.loads(line))
@@ -248,20 +249,19 @@ def _check_unchanged(recording: Recording, described: Mapping[str, Any]) -> None
         raise AudioError(f"{recording.path}: changed while it was read; run again when nobody writes it")
 
 
-def _end_with_parent(parent: IO[bytes]) -> None:
+def _end_with_parent(parent: int) -> None:
     """End this process, and all that it started, as soon as the parent is gone, however that ended."""
     leads = hasattr(os, "killpg") and os.getpgrp() == os.getpid()  # not so when started by hand from a shell
     if leads and sys.platform == "linux":
         import fcntl
 
         # The kernel does it at once, even while an adapter's C code holds the interpreter.
-        handle = parent.fileno()
-        fcntl.fcntl(handle, fcntl.F_SETOWN, -os.getpgrp())
-        fcntl.fcntl(handle, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(handle, fcntl.F_SETFL, fcntl.fcntl(handle, fcntl.F_GETFL) | os.O_ASYNC)
+        fcntl.fcntl(parent, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(parent, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(parent, fcntl.F_SETFL, fcntl.fcntl(parent, fcntl.F_GETFL) | os.O_ASYNC)
 
     def watch() -> None:
-        parent.read()
+        os.read(parent, 1)  # nothing more is sent: this is its end
         if leads:
             os.killpg(os.getpgrp(), signal.SIGKILL)
         os._exit(4)

@@ -148,12 +148,12 @@ NOISE = {
     "leaving": [
         "threading.Thread(target=time.sleep, args=(1000,), daemon=False).start()",
         "subprocess.Popen(['sleep', '1000'])",
-        "os.fork() or time.sleep(1000)",
         "os.chdir('/')",
         "os.environ.clear()",
         "sys.path.clear(); sys.modules.pop('json', None)",
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
     ],
+    "forking": ["os.fork() or time.sleep(1000)"],
     "hiding": ["subprocess.Popen(['sleep', '1000'], start_new_session=True, close_fds=False)"],
     "dying last": ["__import__('atexit').register(lambda: ctypes.string_at(0))"],
 }
@@ -325,6 +325,28 @@ def test_an_adapter_in_a_package_and_one_with_an_awkward_file_name(lab: Lab):
         outcome = lab.run(system.model_copy(update={"card": card}), dataset)
         assert outcome.failures == (), name
         (system.folder / name).rename(system.folder / "adapter.py")
+
+
+def test_paths_hold_when_an_adapter_changes_the_folder(lab: Lab, monkeypatch: pytest.MonkeyPatch):
+    lab.path.mkdir()
+    monkeypatch.chdir(lab.path)
+    here = Lab(Path())
+    code = """
+        import os
+        class System:
+            def __init__(self, *, weights):
+                self.weights = weights["net"]
+            def diarize(self, audio):
+                os.chdir("/")
+                return [(0.0, 0.1, self.weights.read_text()), (0.0, 0.1, audio.recording.path.stem)]
+    """
+    dataset = here.dataset()
+    Path("net.bin").write_text("x")
+    system = here.system("moving", code, card='[weights.net]\npath = "../../net.bin"')
+    outcome = here.run(system, dataset)
+    assert (outcome.done, outcome.failures) == (3, ())
+    assert here.folder("moving").hypothesis("c").labels == ("c", "x")
+    assert here.run(system, dataset).kept == 3
 
 
 def test_random_numbers_do_not_depend_on_what_ran_before(lab: Lab):
