@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,7 +86,8 @@ class Turns:
 
     starts: NDArray[np.float64]  # (turns,), s
     ends: NDArray[np.float64]  # (turns,), s
-    speakers: tuple[str, ...]
+    codes: NDArray[np.int64]  # (turns,): the speaker of each turn, as its place in `labels`
+    labels: tuple[str, ...]  # the speakers, sorted, each once
 
     @classmethod
     def of(cls, turns: Iterable[tuple[float, float, object]]) -> Turns:
@@ -96,15 +98,19 @@ class Turns:
         """
         rows = sorted((float(start), float(end), str(speaker)) for start, end, speaker in turns)
         for start, end, speaker in rows:
-            if not (np.isfinite(start) and np.isfinite(end)):
+            if not (math.isfinite(start) and math.isfinite(end)):
                 raise ValueError(f"the turn ({start}, {end}, {speaker}) has a time that is not finite")
             if end < start:
                 raise ValueError(f"the turn ({start}, {end}, {speaker}) ends before it starts")
         rows = [row for row in rows if row[1] > row[0]]
+        labels = tuple(sorted({row[2] for row in rows}))
+        places = {label: place for place, label in enumerate(labels)}
         starts = np.array([row[0] for row in rows], dtype=np.float64)
         ends = np.array([row[1] for row in rows], dtype=np.float64)
-        starts.flags.writeable = ends.flags.writeable = False
-        return cls(starts, ends, tuple(row[2] for row in rows))
+        codes = np.array([places[row[2]] for row in rows], dtype=np.int64)
+        for column in (starts, ends, codes):
+            column.flags.writeable = False
+        return cls(starts, ends, codes, labels)
 
     @classmethod
     def from_annotation(cls, annotation: Annotation) -> Turns:
@@ -161,12 +167,12 @@ class Turns:
         )
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """The speakers, sorted, each once."""
-        return tuple(sorted(set(self.speakers)))
+    def speakers(self) -> tuple[str, ...]:
+        """The speaker of each turn."""
+        return tuple(self.labels[code] for code in self.codes.tolist())
 
     def __len__(self) -> int:
-        return len(self.speakers)
+        return len(self.codes)
 
     def __iter__(self) -> Iterator[Turn]:
         for start, end, speaker in zip(self.starts.tolist(), self.ends.tolist(), self.speakers, strict=True):

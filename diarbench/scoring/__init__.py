@@ -1,6 +1,20 @@
-"""Scores from turns: rules, error times, and the sweep that computes them. Knows nothing of files or systems."""
+"""Scores from turns: rules, error times, the sweep that computes them, and what differences are worth.
+
+Knows nothing of files or systems.
+"""
 
 from diarbench.scoring.rules import FAIR, FORGIVING, FULL, RULES, ErrorTimes, ScoringRule, find_rule
-from diarbench.scoring.sweep import score_recording
+from diarbench.scoring.sweep import Pair, score_recording, score_recordings
 
-__all__ = ["FAIR", "FORGIVING", "FULL", "RULES", "ErrorTimes", "ScoringRule", "find_rule", "score_recording"]
+__all__ = [
+    "FAIR",
+    "FORGIVING",
+    "FULL",
+    "RULES",
+    "ErrorTimes",
+    "Pair",
+    "ScoringRule",
+    "find_rule",
+    "score_recording",
+    "score_recordings",
+]

@@ -20,11 +20,20 @@ class ScoringRule:
         not scored     <--->     <--->        collar to the left and collar to the right of each boundary
 
     `overlap` "skip" leaves out the time in which the reference has two or more speakers.
+
+    `mapping` says over what time hypothesis speakers are mapped to reference speakers: "region", the whole scoring
+    region, before collars and overlap are left out (md-eval, and so dscore and the tables made with them), or "scored",
+    only what the rule scores (pyannote.metrics). Without a collar and with overlap scored they are the same. With
+    one, speakers who hardly speak outside collars can be mapped otherwise:
+
+        reference        A |==| B |==============|
+        hypothesis       x |==| x                y |=====|     x and A share 2 s, 0.5 s of it outside the collars
     """
 
     name: str
     collar: Seconds
     overlap: Literal["score", "skip"]
+    mapping: Literal["region", "scored"] = "region"
 
     @property
     def label(self) -> str:

@@ -11,7 +11,16 @@ from diarbench.rttm import merge_spans
 from diarbench.scoring import FAIR, FORGIVING, FULL, ErrorTimes, ScoringRule, score_recording
 from diarbench.types import Spans, Turns
 
-RULES = (FULL, FAIR, FORGIVING, ScoringRule("wide", 0.4, "score"), ScoringRule("no overlap", 0.0, "skip"))
+# Mapped over what is scored, as pyannote does: then no two mappings are equally good and score differently.
+RULES = (
+    FULL,
+    ScoringRule("fair", 0.25, "score", "scored"),
+    ScoringRule("forgiving", 0.25, "skip", "scored"),
+    ScoringRule("wide", 0.4, "score", "scored"),
+    ScoringRule("no overlap", 0.0, "skip", "scored"),
+)
+# Mapped over the whole region, as md-eval does.
+REGION = (FAIR, FORGIVING, ScoringRule("wide", 0.4, "score"), ScoringRule("no overlap", 0.0, "skip"))
 LENGTH = 1500  # hundredths of a second
 
 
@@ -121,8 +130,21 @@ def test_a_speakers_own_overlaps_count_once():
     assert full([(0, 6, "A"), (4, 10, "A"), (0, 6, "A")], [(0, 10, "x"), (2, 3, "x")]) == (10, 0, 0, 0)
 
 
-def test_a_joint_within_a_speaker_has_no_collar():
-    assert full([(0, 5, "A"), (5, 10, "A")], [], ((0, 10),), FAIR) == full([(0, 10, "A")], [], ((0, 10),), FAIR)
+def test_a_joint_within_a_speaker_keeps_its_collar():
+    whole, parted = [(0, 10, "A")], [(0, 5, "A"), (5, 10, "A")]
+    assert full(whole, [], ((0, 10),), FAIR) == (9.5, 9.5, 0, 0)
+    assert full(parted, [], ((0, 10),), FAIR) == (9, 9, 0, 0)
+    assert full(parted, [], ((0, 10),)) == (10, 10, 0, 0)
+
+
+def test_speakers_are_mapped_over_the_region_or_over_what_is_scored():
+    # x shares 0.9 s with A, all of it inside collars, and 0.5 s with B, outside of them.
+    reference = [(0, 0.45, "A"), (1, 1.45, "A"), (2, 4, "B")]
+    hypothesis = [(0, 0.45, "x"), (1, 1.45, "x"), (2.75, 3.25, "x")]
+    by_region = full(reference, hypothesis, ((0, 5),), FAIR)
+    by_scored = full(reference, hypothesis, ((0, 5),), ScoringRule("fair", 0.25, "score", "scored"))
+    assert by_region == pytest.approx((1.5, 1, 0, 0.5))
+    assert by_scored == pytest.approx((1.5, 1, 0, 0))
 
 
 # --- against a second scorer that counts frames and tries every mapping
@@ -135,43 +157,74 @@ def frames(turns: Turns) -> np.ndarray:
     return grid
 
 
-def count_frames(reference: Turns, hypothesis: Turns, uem: Spans, rule: ScoringRule) -> tuple[float, ...]:
+def edges(turns: Turns) -> set[int]:
+    """Boundaries in frames; a speaker's turns that overlap are one, those that touch are two."""
+    found: set[int] = set()
+    for label in turns.labels:
+        end = -1
+        for turn in (turn for turn in turns if turn.speaker == label):
+            if round(turn.start * 100) >= end:
+                found |= {end, round(turn.start * 100)}
+                end = round(turn.end * 100)
+            end = max(end, round(turn.end * 100))
+        found.add(end)
+    return found - {-1}
+
+
+def count_frames(
+    reference: Turns, hypothesis: Turns, uem: Spans, rule: ScoringRule
+) -> tuple[tuple[float, float, float], set[float]]:
+    """Scored, missed and false alarm; and the confusions that the equally good mappings give."""
     ref, hyp = frames(reference), frames(hypothesis)
-    scored = np.zeros(ref.shape[1], dtype=bool)
+    region = np.zeros(ref.shape[1], dtype=bool)
     for start, end in uem:
-        scored[round(start * 100) : round(end * 100)] = True
-    collar = round(rule.collar * 100)
-    if collar:
-        for row in ref:
-            for edge in np.flatnonzero(np.diff(np.concatenate([[0], row.astype(int), [0]]))):
-                scored[max(0, edge - collar) : edge + collar] = False
+        region[round(start * 100) : round(end * 100)] = True
+    scored = region.copy()
+    if collar := round(rule.collar * 100):
+        for edge in edges(reference):
+            scored[max(0, edge - collar) : edge + collar] = False
     if rule.overlap == "skip":
         scored &= ref.sum(axis=0) < 2
-    ref, hyp = ref[:, scored], hyp[:, scored]
-    references, hypotheses = ref.sum(axis=0), hyp.sum(axis=0)
+    references, hypotheses = ref[:, scored].sum(axis=0), hyp[:, scored].sum(axis=0)
     small, large = sorted([ref, hyp], key=len)
-    correct = max(
-        sum(int((small[i] & large[j]).sum()) for i, j in enumerate(chosen))
-        for chosen in permutations(range(len(large)), len(small))
-    )
-    return (
+
+    def shared(chosen: tuple[int, ...], where: np.ndarray) -> int:
+        return sum(int((small[i] & large[j] & where).sum()) for i, j in enumerate(chosen))
+
+    mappings = list(permutations(range(len(large)), len(small)))
+    over = region if rule.mapping == "region" else scored
+    best = max(shared(chosen, over) for chosen in mappings)
+    both = int(np.minimum(references, hypotheses).sum())
+    times = (
         references.sum() / 100,
         np.maximum(references - hypotheses, 0).sum() / 100,
         np.maximum(hypotheses - references, 0).sum() / 100,
-        (np.minimum(references, hypotheses).sum() - correct) / 100,
     )
+    return times, {(both - shared(chosen, scored)) / 100 for chosen in mappings if shared(chosen, over) == best}
 
 
 @settings(max_examples=200)
 @given(REFERENCES, HYPOTHESES, UEMS)
 def test_the_sweep_counts_what_frames_count(reference, hypothesis, uem):
-    scores = score_recording(reference, hypothesis, uem, RULES)
-    for rule in RULES:
-        expected = count_frames(reference, hypothesis, uem, rule)
-        assert parts(scores[rule.name]) == pytest.approx(expected, abs=1e-9), rule.name
+    for rule in (*RULES, *REGION):
+        found = parts(score_recording(reference, hypothesis, uem, [rule])[rule.name])
+        times, confusions = count_frames(reference, hypothesis, uem, rule)
+        assert found[:3] == pytest.approx(times, abs=1e-9), rule
+        assert min(abs(found[3] - confusion) for confusion in confusions) < 1e-9, rule
 
 
 # --- against pyannote.metrics, whose collar is the total width
+
+
+def joined(turns: Turns) -> Turns:
+    """A speaker's overlapping turns as one, as dscore does; pyannote's own support() also joins those that touch."""
+    rows: list[list] = []
+    for turn in sorted(turns, key=lambda turn: (turn.speaker, turn.start)):
+        if rows and rows[-1][2] == turn.speaker and turn.start < rows[-1][1]:
+            rows[-1][1] = max(rows[-1][1], turn.end)
+        else:
+            rows.append([turn.start, turn.end, turn.speaker])
+    return Turns.of(map(tuple, rows))
 
 
 @settings(max_examples=60)
@@ -184,7 +237,7 @@ def test_the_sweep_agrees_with_pyannote(reference, hypothesis, uem):
     for rule in RULES:
         metric = metrics.DiarizationErrorRate(collar=2 * rule.collar, skip_overlap=rule.overlap == "skip")
         found = metric.compute_components(
-            reference.to_annotation().support(), hypothesis.to_annotation().support(), uem=region
+            joined(reference).to_annotation(), joined(hypothesis).to_annotation(), uem=region
         )
         expected = [found[key] for key in ("total", "missed detection", "false alarm", "confusion")]
         assert parts(scores[rule.name]) == pytest.approx(expected, abs=1e-9), rule.name
