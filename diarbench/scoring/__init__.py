@@ -3,6 +3,7 @@
 Knows nothing of files or systems.
 """
 
+from diarbench.scoring.detail import FileScore, JaccardErrors, SpeakerScore, detail_recordings
 from diarbench.scoring.rules import FAIR, FORGIVING, FULL, RULES, ErrorTimes, ScoringRule, find_rule
 from diarbench.scoring.sweep import Pair, score_recording, score_recordings
 
@@ -12,8 +13,12 @@ __all__ = [
     "FULL",
     "RULES",
     "ErrorTimes",
+    "FileScore",
+    "JaccardErrors",
     "Pair",
     "ScoringRule",
+    "SpeakerScore",
+    "detail_recordings",
     "find_rule",
     "score_recording",
     "score_recordings",

@@ -6,7 +6,8 @@ What dscore does before it scores, found by reproducing each printed figure:
 - AMI was scored inside the UEM, AISHELL-4 and VoxConverse from the first to the last turn of both sides;
 - md-eval, which it calls, maps speakers once, over the whole scoring region (`mapping="region"`, ours as well);
   pyannote.metrics maps them over the time that is left outside the collars (`mapping="scored"`);
-- turns of one speaker that touch stay two turns, each with its collars.
+- turns of one speaker that touch stay two turns, each with its collars;
+- Jaccard errors are counted on frames of 10 ms.
 """
 
 from __future__ import annotations
@@ -16,10 +17,20 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from diarbench.loaders.folder import read_references, read_uems
-from diarbench.scoring import FAIR, FULL, ErrorTimes, ScoringRule, score_recording
+from diarbench.scoring import (
+    FAIR,
+    FULL,
+    ErrorTimes,
+    JaccardErrors,
+    Pair,
+    ScoringRule,
+    detail_recordings,
+    score_recording,
+)
 from diarbench.types import Spans, Turns
 
 SYSTEMS = [
@@ -135,3 +146,53 @@ def test_voxconverse_mapped_as_pyannote_does(shared_data):
     changed = {name: tuple(round(ours[name][key], 2) for key in ("der_pct", "confusion_pct")) for name, _ in found}
     assert changed.pop("OVERALL") == (6.12, 2.5)
     assert changed == OTHER_MAPPING
+
+
+@pytest.mark.parametrize(("dataset", "system"), [*SYSTEMS, ("voxconverse", "vbx-osd")])
+def test_every_printed_jaccard_error_rate(shared_data, dataset, system):
+    """dscore counts frames of 10 ms for it; put on these frames, ours are the printed ones to 0.01."""
+    folder = shared_data / "published" / dataset
+    uems = read_uems(folder / "uem") if dataset.startswith("ami") else {}
+    hypotheses = read_references(folder / "hypotheses" / system)
+    ids = list(references(folder))
+    pairs = [on_frames(references(folder)[name], hypotheses[name], uems.get(name)) for name in ids]
+    details = detail_recordings(pairs, FULL)
+    ours = {name: 100 * detail.jaccard.jer for name, detail in zip(ids, details, strict=True)}
+    ours["OVERALL"] = 100 * sum((detail.jaccard for detail in details), JaccardErrors.zero()).jer
+    with (folder / "hypotheses" / f"{system}.scores.csv").open() as file:
+        theirs = {row["recording"]: float(row["jer_pct"]) for row in csv.DictReader(file)}
+    assert ours == pytest.approx(theirs, abs=0.01)
+
+
+@pytest.mark.parametrize(("dataset", "system"), [*SYSTEMS, ("voxconverse", "vbx-osd")])
+def test_jaccard_error_rates_without_frames_are_near(shared_data, dataset, system):
+    folder = shared_data / "published" / dataset
+    uems = read_uems(folder / "uem") if dataset.startswith("ami") else {}
+    hypotheses = read_references(folder / "hypotheses" / system)
+    pairs = [Pair(turns, hypotheses[name], uems.get(name)) for name, turns in references(folder).items()]
+    overall = sum((detail.jaccard for detail in detail_recordings(pairs, FULL)), JaccardErrors.zero())
+    with (folder / "hypotheses" / f"{system}.scores.csv").open() as file:
+        theirs = {row["recording"]: float(row["jer_pct"]) for row in csv.DictReader(file)}
+    assert 100 * overall.jer == pytest.approx(theirs["OVERALL"], abs=0.02)
+
+
+FRAMES = 0.01 * np.arange(3_000_000)  # as dscore writes them: in binary, so a boundary on the grid may fall either way
+
+
+def frame(time: float) -> int:
+    return int(np.searchsorted(FRAMES, time))
+
+
+def on_frames(reference: Turns, hypothesis: Turns, uem: Spans | None) -> Pair:
+    sides = [
+        Turns.of(
+            (frame(turn.start) / 100, frame(turn.start + round(turn.end - turn.start, 6)) / 100, turn.speaker)
+            for turn in turns
+        )
+        for turns in (reference, hypothesis)
+    ]
+    if uem is None:
+        start = min(turns.starts.min() for turns in (reference, hypothesis))
+        uem = ((float(start), float(max(turns.ends.max() for turns in (reference, hypothesis)))),)
+    last = int(uem[-1][1] / 0.01)
+    return Pair(*sides, tuple((frame(start) / 100, min(last, frame(end)) / 100) for start, end in uem))
