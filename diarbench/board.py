@@ -15,7 +15,7 @@ from diarbench import memo
 from diarbench.errors import InputError, RttmError, StoreError, did_you_mean
 from diarbench.files import digest_of, sha256_of
 from diarbench.leaderboard import Column, Entry, Leaderboard, Place, Score, Speed, rank
-from diarbench.scoring import ErrorTimes, ScoringRule, score_recording
+from diarbench.scoring import ErrorTimes, Pair, ScoringRule, score_recordings
 from diarbench.store import RunFolder, Stored, StoredDataset, find_datasets, find_machines, find_runs
 from diarbench.types import Complexity
 
@@ -187,7 +187,7 @@ def _score(
     failures, missing = {}, []
     salt = digest_of([_scoring_digest(), dataset.digests, [astuple(rule) for rule in rules]])
     known = memo.recall(run.path, salt) if len(stored) >= memo.WORTHWHILE else {}
-    fresh = 0
+    fresh: dict[str, Pair] = {}
     for recording_id in column.recordings:
         if recording_id not in stored:
             missing.append(recording_id)
@@ -200,17 +200,15 @@ def _score(
         elif recording_id in known and known[recording_id][0] == result["rttm_sha256"]:
             times[recording_id] = {rule: ErrorTimes(*values) for rule, values in known[recording_id][1].items()}
         else:
-            fresh += 1
             try:
-                times[recording_id] = score_recording(
-                    dataset.references[recording_id],
-                    run.hypothesis(recording_id),
-                    dataset.uems.get(recording_id, ()),
-                    rules,
-                )
+                hypothesis = run.hypothesis(recording_id)
             except RttmError as error:
                 failures[recording_id] = f"its stored RTTM can't be read: {error.problem}"
-    if fresh >= memo.WORTHWHILE:
+                continue
+            uem = dataset.uems.get(recording_id, ())
+            fresh[recording_id] = Pair(dataset.references[recording_id], hypothesis, uem)
+    times.update(zip(fresh, score_recordings(list(fresh.values()), rules), strict=True))
+    if len(fresh) >= memo.WORTHWHILE:
         scored = {
             name: [stored[name].result["rttm_sha256"], {rule: astuple(found) for rule, found in by_rule.items()}]
             for name, by_rule in times.items()

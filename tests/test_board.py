@@ -385,8 +385,8 @@ def test_scores_are_kept_and_never_stale(shelf: Shelf, monkeypatch: pytest.Monke
     store_machine(shelf.root, "box", {})
     folder = shelf.run(results=dict.fromkeys(names, 0.25))
     scored = []
-    score = board.score_recording
-    monkeypatch.setattr(board, "score_recording", lambda *given: (scored.append(given), score(*given))[1])
+    score = board.score_recordings
+    monkeypatch.setattr(board, "score_recordings", lambda pairs, rules: (scored.extend(pairs), score(pairs, rules))[1])
     first = shelf.entry()
     assert len(scored) == 210
     scored.clear()
