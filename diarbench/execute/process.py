@@ -21,6 +21,7 @@ from diarbench.types import Seconds
 _TAIL = 20_000  # bytes of what it printed last that are kept
 _LOOK = 0.25  # s between looks whether it still lives
 _PATIENCE = 10.0  # s that it has for tidying up, once all is done
+_DRAIN = 1.0  # s to read what it had written when it ended
 
 # What libraries read to choose their number of threads.
 _THREAD_VARIABLES = (
@@ -59,12 +60,13 @@ class WorkerProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.kill()
+        until = time.monotonic() + _DRAIN
         for thread, stream in (
             (self._writer, self._process.stdin),
             (self._reader, self._process.stdout),
             (self._listener, self._process.stderr),
         ):
-            thread.join(timeout=2.0)
+            thread.join(timeout=max(0.0, until - time.monotonic()))
             # A daemon that an adapter left behind may hold the other end; then the thread ends with us.
             if stream is not None and not thread.is_alive():
                 with contextlib.suppress(BrokenPipeError):
@@ -82,7 +84,7 @@ class WorkerProcess:
             if self._process.poll() is not None:
                 # Not by the pipe alone: a child that was forked off may hold it open.
                 self.kill()
-                self._reader.join(timeout=2.0)
+                self._reader.join(timeout=_DRAIN)
                 self._events.put(None)
             elif until is not None and time.monotonic() >= until:
                 raise TimeoutError
@@ -114,7 +116,7 @@ class WorkerProcess:
 
     def said(self) -> str:
         """The end of what it printed, fit to be stored and shown."""
-        self._listener.join(timeout=2.0)
+        self._listener.join(timeout=_DRAIN)
         text = without_home(self._tail.decode(errors="replace"))
         return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
 
