@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def read_rttm(path: Path) -> dict[str, Turns]:
     turns that touch on paper (0.7 + 0.1 and 0.8) touch here. Raises RttmError for a line that can't be read.
     """
     rows: dict[str, list[Turn]] = {}
-    for number, fields in _lines(path):
+    for number, fields in read_lines(path):
         if fields[0] != "SPEAKER":
             if fields[0] not in _OTHER_TYPES:
                 raise RttmError(path, number, f"{fields[0][:60]!r} is no RTTM line type; SPEAKER was expected")
@@ -51,8 +51,8 @@ def read_rttm(path: Path) -> dict[str, Turns]:
                 "SPEAKER id channel start duration <NA> <NA> speaker <NA> <NA>",
             )
         recording_id = check_id(fields[1], path, number)
-        start = _seconds(fields[3], "start", path, number)
-        duration = _seconds(fields[4], "duration", path, number)
+        start = read_seconds(fields[3], "start", path, number)
+        duration = read_seconds(fields[4], "duration", path, number)
         if duration < 0:
             raise RttmError(path, number, f"the duration is negative ({fields[4]})")
         if start < 0:
@@ -66,12 +66,12 @@ def read_rttm(path: Path) -> dict[str, Turns]:
 def read_uem(path: Path) -> dict[str, Spans]:
     """The scored spans of a UEM file, by recording id, sorted and merged. Raises RttmError."""
     rows: dict[str, list[tuple[Seconds, Seconds]]] = {}
-    for number, fields in _lines(path):
+    for number, fields in read_lines(path):
         if len(fields) != 4:
             raise RttmError(path, number, f"{len(fields)} columns; a UEM line has 4: id channel start end")
         recording_id = check_id(fields[0], path, number)
-        start = _seconds(fields[2], "start", path, number)
-        end = _seconds(fields[3], "end", path, number)
+        start = read_seconds(fields[2], "start", path, number)
+        end = read_seconds(fields[3], "end", path, number)
         if start < 0:
             raise RttmError(path, number, f"the start is negative ({fields[2]})")
         if end <= start:
@@ -83,7 +83,7 @@ def read_uem(path: Path) -> dict[str, Spans]:
 def read_list(path: Path) -> list[str]:
     """The ids of a list file, one per line, in its order. Raises RttmError for a bad or repeated id."""
     ids: dict[str, int] = {}
-    for number, fields in _lines(path):
+    for number, fields in read_lines(path):
         if len(fields) != 1:
             raise RttmError(path, number, f"one recording id per line was expected, found {len(fields)} words")
         recording_id = check_id(fields[0], path, number)
@@ -142,7 +142,11 @@ _OTHER_TYPES = {
 }  # fmt: skip
 
 
-def _lines(path: Path) -> Iterable[tuple[int, list[str]]]:
+def read_lines(path: Path, *, whole: bool = False) -> Iterator[tuple[int, list[str]]]:
+    """Line numbers, from 1, and words of lines that are neither empty nor a comment (`;;` or `#`).
+
+    With `whole`, a line is one word, less the white space around it. Raises RttmError for what is no readable text.
+    """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -150,12 +154,13 @@ def _lines(path: Path) -> Iterable[tuple[int, list[str]]]:
     except OSError as error:
         raise RttmError(path, None, f"can't be read: {error.strerror}") from error
     for number, line in enumerate(re.split(r"\r\n|\n|\r", text), start=1):
-        fields = line.split()
+        fields = [line.strip()] if whole and line.strip() else line.split()
         if fields and not fields[0].startswith((";;", "#")):
             yield number, fields
 
 
-def _seconds(text: str, what: str, path: Path, line: int) -> Seconds:
+def read_seconds(text: str, what: str, path: Path | str, line: int | None) -> Seconds:
+    """The number of seconds, or an RttmError that says `what` is none."""
     if not _NUMBER.fullmatch(text):
         raise RttmError(path, line, f"the {what} {text[:60]!r} is no number of seconds")
     value = float(text)

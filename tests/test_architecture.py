@@ -88,7 +88,7 @@ def test_scoring_and_rendering_need_no_torch(tmp_path):
 
 
 def test_the_public_names_are_exactly_these():
-    assert sorted(diarbench.__all__) == ["Audio", "Recording", "Turns", "stage"]
+    assert sorted(diarbench.__all__) == ["Audio", "Recording", "Turns", "score", "stage"]
     assert all(getattr(diarbench, name) is not None for name in diarbench.__all__)
 
 

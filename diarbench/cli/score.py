@@ -1,127 +1,158 @@
-"""`diarbench score`: score RTTM against RTTM, without any run."""
+"""`diarbench score`: score turns against turns, without any run."""
 
 from __future__ import annotations
 
+import sys
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diarbench.cli.common import Format, FormatOption, console, note, print_json
+from diarbench.cli.common import note, print_json
 from diarbench.errors import InputError
 
 if TYPE_CHECKING:
-    from diarbench.scoring import ErrorTimes, ScoringRule
+    from collections.abc import Callable, Mapping
 
-    Scores = dict[str, dict[str, ErrorTimes]]  # by recording, then by rule
+    from diarbench.api import Scores
+    from diarbench.cli.scoretables import Table
+
+
+class ScoreFormat(StrEnum):
+    """How scores are printed."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+    md = "md"
+    latex = "latex"
+
+
+class TurnFormat(StrEnum):
+    """What files of turns can be."""
+
+    rttm = "rttm"
+    seglst = "seglst"
+    stm = "stm"
+
+
+class Region(StrEnum):
+    """What is scored without a UEM."""
+
+    turns = "turns"
+    reference = "reference"
+
+
+class MappingOver(StrEnum):
+    """Over what time speakers are mapped."""
+
+    region = "region"
+    scored = "scored"
 
 
 def score(
     reference: Annotated[
-        list[Path], typer.Option("--reference", "-r", help="Reference RTTM: files, or folders of them.")
+        list[str],
+        typer.Option(
+            "--reference", "-r", metavar="PATH",
+            help="References: RTTM, SegLST (.json) or STM files, folders of them, or @LIST, a file of paths.",
+        ),
     ],
-    hypothesis: Annotated[list[Path], typer.Option("--hypothesis", "-y", help="Hypothesis RTTM, likewise.")],
+    hypothesis: Annotated[
+        list[str] | None, typer.Option("--hypothesis", "-y", metavar="PATH", help="Hypotheses of one system, likewise.")
+    ] = None,
+    system: Annotated[
+        list[str] | None,
+        typer.Option("--system", metavar="NAME=PATH", help="Hypotheses of several systems, instead; repeatable."),
+    ] = None,
     uem: Annotated[
-        list[Path] | None,
-        typer.Option("--uem", "-u", help="Scoring regions; without, from the first to the last turn of both sides."),
+        list[str] | None, typer.Option("--uem", "-u", metavar="PATH", help="Scoring regions: UEM files, likewise.")
     ] = None,
     rule: Annotated[
         list[str] | None,
-        typer.Option("--rule", help="full, fair or forgiving; repeatable [all three]."),
+        typer.Option(
+            "--rule",
+            help="full, fair (±250 ms), forgiving (±250 ms, no overlap), or as collar=0.1,overlap=skip with the "
+            "collar in seconds on each side; repeatable, the first one ranks [the three that have names].",
+        ),
     ] = None,
-    format: FormatOption = Format.table,
-) -> None:
-    """Score hypotheses against references, recording by recording and pooled."""
-    from diarbench.scoring import RULES, ErrorTimes, find_rule
+    region: Annotated[
+        Region,
+        typer.Option(help="Without a UEM: from the first to the last turn of both sides, or of the reference alone."),
+    ] = Region.turns,
+    mapping: Annotated[
+        MappingOver | None,
+        typer.Option(help="Map speakers over the whole region (as md-eval) or what is scored (as pyannote.metrics)."),
+    ] = None,
+    per_speaker: Annotated[bool, typer.Option("--per-speaker", help="Show every reference speaker too.")] = False,
+    reference_format: Annotated[
+        TurnFormat | None, typer.Option(help="Of the references [by their ending].")
+    ] = None,
+    hypothesis_format: Annotated[
+        TurnFormat | None, typer.Option(help="Of the hypotheses [by their ending].")
+    ] = None,
+    format: Annotated[ScoreFormat, typer.Option("--format", help="How to print the scores.")] = ScoreFormat.table,
+) -> None:  # fmt: skip
+    """Score hypotheses against references, recording by recording and pooled; several systems make a leaderboard."""
+    from diarbench.api import parse_rule, score_sides
+    from diarbench.scoring import RULES
+    from diarbench.turnfiles import read_regions, read_turns
 
-    rules = [find_rule(name) for name in rule] if rule else list(RULES.values())
-    scores = _score_files(reference, hypothesis, uem or [], rules)
-    overall = {
-        r.name: sum((times[r.name] for times in scores.values()), ErrorTimes.zero()) for r in rules
+    places = _systems(hypothesis or [], system or [])
+    rules = [parse_rule(text, mapping.value if mapping else None) for text in rule or RULES]
+    references = read_turns(reference, reference_format)
+    hypotheses = {name: read_turns(paths, hypothesis_format) for name, paths in places.items()}
+    regions = read_regions(uem) if uem else None
+    everywhere = {name for turns in hypotheses.values() for name in turns}
+    scores = {
+        name: score_sides(
+            references, turns, regions, rules,
+            region=region.value, also=everywhere, reference_from=reference[0], uem_from=uem[0] if uem else None,
+        )
+        for name, turns in hypotheses.items()
     }  # fmt: skip
-    if format is Format.json:
-        print_json(
-            {
-                "rules": {
-                    r.name: {
-                        "label": r.label,
-                        "overall": _as_json(overall[r.name]),
-                        "recordings": {name: _as_json(times[r.name]) for name, times in scores.items()},
-                    }
-                    for r in rules
-                }
-            }
-        )
+    for name, one in scores.items():
+        for text in one.notes:
+            note(f"{name}: {text}" if name else text)
+        if name and one.absent:
+            note(f"{name} has no rank, since it lacks recordings")
+    _print(scores, format, per_speaker=per_speaker)
+
+
+def _systems(hypothesis: list[str], system: list[str]) -> dict[str, list[str]]:
+    """Paths by the name of the system; "" is the only one, without a name."""
+    if bool(hypothesis) == bool(system):
+        raise InputError("give either hypotheses (-y PATH) or systems (--system NAME=PATH)")
+    if hypothesis:
+        return {"": hypothesis}
+    places: dict[str, list[str]] = {}
+    for text in system:
+        name, equals, path = text.partition("=")
+        if not (name.strip() and equals and path):
+            raise InputError(f"--system {text!r}: NAME=PATH was expected, such as --system {Path(text).name}={text}")
+        places.setdefault(name.strip(), []).append(path)
+    return places
+
+
+def _print(systems: Mapping[str, Scores], format: ScoreFormat, *, per_speaker: bool) -> None:
+    from diarbench.cli import scoretables
+
+    single = systems.get("")
+    if format is ScoreFormat.json:
+        found = {name: scoretables.as_json(scores, per_speaker=per_speaker) for name, scores in systems.items()}
+        if single is None:
+            ranks = scoretables.ranked(systems)
+            found = {name: {"rank": ranks[name], **found[name]} for name in ranks}
+        print_json(found[""] if single is not None else {"systems": found})
+    elif format is ScoreFormat.csv:
+        sys.stdout.write(scoretables.render_csv(systems, per_speaker=per_speaker))
     else:
-        _print(rules, scores, overall)
-
-
-def _score_files(references: list[Path], hypotheses: list[Path], uems: list[Path], rules: list[ScoringRule]) -> Scores:
-    from diarbench.loaders.folder import read_references, read_uems
-    from diarbench.scoring import score_recording
-    from diarbench.types import Turns
-
-    reference = _merge(references, read_references)
-    hypothesis = _merge(hypotheses, read_references)
-    uem = _merge(uems, read_uems) if uems else None
-    # A UEM alone says that a recording counts, even where nobody speaks in it.
-    ids = sorted(set(reference) | (set(hypothesis) & set(uem or ())))
-    if not ids:
-        raise InputError(f"{references[0]}: no recordings in the references")
-    if uem is not None and (without := [name for name in ids if name not in uem]):
-        raise InputError(f"{uems[0]}: no scoring region for the recording {without[0]!r}")
-    if unknown := sorted(set(hypothesis) - set(ids)):
-        note(f"{len(unknown)} hypotheses have no reference and are left out ({unknown[0]}, ...)")
-    if absent := [name for name in ids if name not in hypothesis]:
-        note(f"{len(absent)} recordings have no hypothesis; all their speech counts as missed ({absent[0]}, ...)")
-    nobody = Turns.of([])
-    return {
-        name: score_recording(
-            reference.get(name, nobody), hypothesis.get(name, nobody), uem[name] if uem is not None else None, rules
-        )
-        for name in ids
-    }
-
-
-def _merge(places: list[Path], read: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for place in places:
-        for name, value in read(place).items():
-            if name in found:
-                raise InputError(f"{place}: the recording id {name!r} is in another file too")
-            found[name] = value
-    return found
-
-
-def _as_json(times: ErrorTimes) -> dict[str, float | None]:
-    return {
-        "der": times.der,
-        "missed": times.missed,
-        "false_alarm": times.false_alarm,
-        "confusion": times.confusion,
-        "scored": times.scored,
-    }
-
-
-def _print(rules: list[ScoringRule], scores: Scores, overall: dict[str, ErrorTimes]) -> None:
-    from rich.table import Table
-
-    out = console()
-    for rule in rules:
-        table = Table(title=f"{rule.name}: {rule.label}", title_justify="left")
-        table.add_column("recording")
-        for heading in ("DER %", "missed %", "false alarm %", "confusion %", "scored s"):
-            table.add_column(heading, justify="right")
-        for name, times in scores.items():
-            table.add_row(name, *_cells(times[rule.name]))
-        table.add_section()
-        table.add_row("OVERALL", *_cells(overall[rule.name]), style="bold")
-        out.print(table)
-
-
-def _cells(times: ErrorTimes) -> list[str]:
-    def percent(seconds: float) -> str:
-        return f"{100 * seconds / times.scored:.2f}" if times.scored > 0 else "-"
-
-    parts = (times.errors, times.missed, times.false_alarm, times.confusion)
-    return [*(percent(part) for part in parts), f"{times.scored:.2f}"]
+        renderers: dict[ScoreFormat, Callable[[Table], str]] = {
+            ScoreFormat.table: scoretables.render_text,
+            ScoreFormat.md: scoretables.render_markdown,
+            ScoreFormat.latex: scoretables.render_latex,
+        }
+        tables = list(scoretables.recording_tables(single)) if single else [scoretables.leaderboard(systems)]
+        tables += scoretables.speaker_tables(systems) if per_speaker else []
+        sys.stdout.write("\n".join(map(renderers[format], tables)))

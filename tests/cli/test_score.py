@@ -29,6 +29,20 @@ def test_json_is_as_documented(diarbench, files):
     assert rules["full"]["overall"]["der"] == pytest.approx(7 / 20)
     assert rules["full"]["recordings"]["one"] == {
         "der": pytest.approx(0.2), "missed": pytest.approx(2), "false_alarm": 0.0, "confusion": 0.0, "scored": 10.0,
+        "jer": pytest.approx(0.2), "reference_speakers": 1, "hypothesis_speakers": 1,
+        "by_concurrency": [
+            {"der": None, "missed": 0.0, "false_alarm": 0.0, "confusion": 0.0, "scored": 0.0},
+            {"der": pytest.approx(0.2), "missed": 2.0, "false_alarm": 0.0, "confusion": 0.0, "scored": 10.0},
+        ],
+    }  # fmt: skip
+    assert rules["full"]["overall"]["jer"] == pytest.approx(0.1)
+    assert rules["full"]["overall"]["speaker_count_error"] == 0.5
+    assert rules["full"]["overall"]["speaker_counts"] == [
+        {"reference": 1, "hypothesis": 1, "recordings": 1},
+        {"reference": 1, "hypothesis": 2, "recordings": 1},
+    ]
+    assert {key: rules["forgiving"][key] for key in ("label", "collar", "overlap", "mapping")} == {
+        "label": "±250 ms collar, overlap skipped", "collar": 0.25, "overlap": "skip", "mapping": "region",
     }  # fmt: skip
     assert rules["full"]["recordings"]["two"]["false_alarm"] == pytest.approx(5)
 

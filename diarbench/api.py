@@ -1,0 +1,377 @@
+"""`diarbench.score`: score turns from files, pyannote objects or plain rows, in one call."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
+
+from diarbench.errors import InputError, did_you_mean
+from diarbench.rttm import merge_spans
+from diarbench.scoring import RULES, ErrorTimes, FileScore, JaccardErrors, Pair, ScoringRule, detail_recordings
+from diarbench.turnfiles import read_regions, read_turns
+from diarbench.types import MAX_TIME, Seconds, Spans, Turns
+
+if TYPE_CHECKING:
+    import pandas
+    from pyannote.core import Annotation, Timeline
+
+    OneSide: TypeAlias = Turns | Annotation | Iterable[tuple[float, float, object]] | str | Path
+    OneRegion: TypeAlias = Timeline | Iterable[tuple[float, float]] | str | Path
+
+Region = Literal["turns", "reference"]
+Mapped = Literal["region", "scored"]
+
+# Longer than any collar in use (0.25 s, 0.5 s): who writes more means milliseconds.
+_MAX_COLLAR: Seconds = 10.0
+
+_REGIONS = {
+    "uem": "scored inside the UEM",
+    "turns": "scored from the first to the last turn of both sides",
+    "reference": "scored from the first to the last turn of the reference",
+}
+
+# What turns are called that come without the id of a recording.
+_UNNAMED = "recording"
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """The scores of recordings under one rule, summed."""
+
+    times: ErrorTimes
+    jaccard: JaccardErrors
+    # How many recordings have so many speakers (in the reference, in the hypothesis).
+    speaker_counts: Mapping[tuple[int, int], int]
+    by_concurrency: tuple[ErrorTimes, ...]  # errors where 0, 1, 2, ... reference speakers speak at once
+
+    @classmethod
+    def of(cls, scores: Sequence[FileScore]) -> Total:
+        """The sum of these."""
+        levels = max((len(score.by_concurrency) for score in scores), default=0)
+        return cls(
+            times=reduce(add, (score.times for score in scores), ErrorTimes.zero()),
+            jaccard=reduce(add, (score.jaccard for score in scores), JaccardErrors.zero()),
+            speaker_counts=Counter((score.reference_speakers, score.hypothesis_speakers) for score in scores),
+            by_concurrency=tuple(
+                reduce(add, (s.by_concurrency[k] for s in scores if k < len(s.by_concurrency)), ErrorTimes.zero())
+                for k in range(levels)
+            ),
+        )
+
+    @property
+    def speaker_count_error(self) -> float | None:
+        """By how many speakers a recording's count is wrong, on average; None without recordings."""
+        recordings = sum(self.speaker_counts.values())
+        wrong = sum(abs(right - found) * many for (right, found), many in self.speaker_counts.items())
+        return wrong / recordings if recordings else None
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What `score` returns: everything by the name of the rule."""
+
+    rules: tuple[ScoringRule, ...]
+    region: Region | Literal["uem"]
+    overall: Mapping[str, Total]  # by rule
+    recordings: Mapping[str, Mapping[str, FileScore]]  # by recording, then by rule
+    absent: tuple[str, ...]  # recordings without a hypothesis: all their speech is missed
+    left_out: tuple[str, ...]  # hypotheses without a reference: not scored
+
+    @property
+    def region_in_words(self) -> str:
+        """What is scored, as it is printed."""
+        return _REGIONS[self.region]
+
+    @property
+    def notes(self) -> list[str]:
+        """What was missing on one side, in sentences."""
+        notes = []
+        if self.left_out:
+            notes.append(
+                f"{len(self.left_out)} hypotheses have no reference and are left out ({self.left_out[0]}, ...)"
+            )
+        if self.absent:
+            notes.append(
+                f"{len(self.absent)} recordings have no hypothesis; all their speech counts as missed "
+                f"({self.absent[0]}, ...)"
+            )
+        return notes
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A pandas table: one line for each rule and recording, rates as fractions, times in seconds."""
+        import pandas
+
+        rows = [
+            {
+                "rule": rule.name,
+                "recording": name,
+                "der": score[rule.name].times.der,
+                "missed": score[rule.name].times.missed,
+                "false_alarm": score[rule.name].times.false_alarm,
+                "confusion": score[rule.name].times.confusion,
+                "scored": score[rule.name].times.scored,
+                "jer": score[rule.name].jaccard.jer,
+                "reference_speakers": score[rule.name].reference_speakers,
+                "hypothesis_speakers": score[rule.name].hypothesis_speakers,
+            }
+            for rule in self.rules
+            for name, score in self.recordings.items()
+        ]
+        return pandas.DataFrame(rows).set_index(["rule", "recording"])
+
+
+def score(
+    reference: OneSide | Mapping[str, OneSide] | Sequence[str | Path],
+    hypothesis: OneSide | Mapping[str, OneSide] | Sequence[str | Path],
+    uem: OneRegion | Mapping[str, OneRegion] | Sequence[str | Path] | None = None,
+    *,
+    rules: Sequence[str | ScoringRule] = ("full",),
+    region: Region = "turns",
+) -> Scores:
+    """Score hypotheses against references.
+
+    Each side is `Turns`, a pyannote `Annotation`, an iterable of (start, end, speaker) in seconds, a path (an RTTM,
+    SegLST or STM file, or a folder of them), several paths, or a mapping from recording ids to any of these. `uem`
+    says what is scored: a pyannote `Timeline`, an iterable of (start, end), paths of UEM files, or a mapping. Without,
+    that is from the first to the last turn: of both sides with region "turns" (as dscore), of the reference alone
+    with "reference" (as md-eval). Rules are names, such as "fair", or texts, such as "collar=0.1,overlap=skip".
+
+    A recording without a hypothesis counts as missed, and a hypothesis without a reference does not count; both are
+    warned of. Raises InputError for what can't be scored.
+
+    >>> import diarbench
+    >>> reference = [(0.0, 10.0, "Anna"), (10.0, 20.0, "Ben")]
+    >>> hypothesis = [(0.0, 12.0, "x"), (12.0, 19.0, "y")]
+    >>> scores = diarbench.score(reference, hypothesis, rules=["full", "fair"])
+    >>> scores.overall["full"].times
+    ErrorTimes(scored=20.0, missed=1.0, false_alarm=0.0, confusion=2.0)
+    >>> scores.overall["full"].times.der, round(scores.overall["fair"].times.der, 4)
+    (0.15, 0.1316)
+    >>> [round(speaker.jaccard_error, 3) for speaker in scores.recordings["recording"]["full"].speakers]
+    [0.167, 0.3]
+    """
+    sides = [_side(reference, "reference"), _side(hypothesis, "hypothesis")]
+    regions = _regions(uem) if uem is not None else None
+    # Turns without an id are those of the only recording that the others name.
+    known = {name for side in sides for name in side} | set(regions or ())
+    names = sorted(name for name in known if name is not None)
+    if None in known and len(names) > 1:
+        raise InputError(f"turns or a uem without a recording id, but {len(names)} recordings; give a mapping by id")
+    only = next(iter(names), _UNNAMED)
+    named, named_hypothesis = ({name or only: turns for name, turns in side.items()} for side in sides)
+    named_regions = {name or only: spans for name, spans in regions.items()} if regions is not None else None
+    found = [parse_rule(rule) if isinstance(rule, str) else rule for rule in rules]
+    scores = score_sides(named, named_hypothesis, named_regions, found, region=region)
+    for note in scores.notes:
+        warnings.warn(note, stacklevel=2)
+    return scores
+
+
+def score_sides(
+    references: Mapping[str, Turns],
+    hypotheses: Mapping[str, Turns],
+    uem: Mapping[str, Spans] | None,
+    rules: Sequence[ScoringRule],
+    *,
+    region: Region = "turns",
+    also: Iterable[str] = (),
+    reference_from: object = "the reference",
+    uem_from: object = "the uem",
+) -> Scores:
+    """Scores of turns that are read already, by recording id; see `score`.
+
+    The recordings are those with a reference, and those with a scoring region and a hypothesis: a UEM alone says that
+    a recording counts, even where nobody speaks in it. `also` names more (what another system has hypotheses for).
+    Raises InputError, which says where references and regions came from.
+    """
+    if region not in get_args(Region):
+        raise InputError(f"no region {region!r}{did_you_mean(region, get_args(Region))}")
+    if not rules:
+        raise InputError(f"no scoring rule was given{did_you_mean('', RULES)}")
+    rules = list({rule.name: rule for rule in rules}.values())
+    ids = sorted(set(references) | ({*hypotheses, *also} & set(uem or ())))
+    if not any(len(turns) for turns in references.values()) and not set(ids) & {*hypotheses, *also}:
+        raise InputError(f"{reference_from}: no recordings in the references")
+    if uem is not None and (without := [name for name in ids if name not in uem]):
+        raise InputError(f"{uem_from}: no scoring region for the recording {without[0]!r}")
+    nobody = Turns.of([])
+    pairs = []
+    for name in ids:
+        turns = references.get(name, nobody)
+        spans = uem[name] if uem is not None else _extent(turns) if region == "reference" else None
+        pairs.append(Pair(turns, hypotheses.get(name, nobody), spans))
+    columns = {rule.name: detail_recordings(pairs, rule) for rule in rules}
+    return Scores(
+        rules=tuple(rules),
+        region="uem" if uem is not None else region,
+        overall={name: Total.of(column) for name, column in columns.items()},
+        recordings={id: {rule: column[i] for rule, column in columns.items()} for i, id in enumerate(ids)},
+        absent=tuple(name for name in ids if name not in hypotheses and len(references.get(name, nobody))),
+        left_out=tuple(sorted(set(hypotheses) - set(ids))),
+    )
+
+
+def parse_rule(text: str, mapping: Mapped | None = None) -> ScoringRule:
+    """The rule of that name, or the one that `collar=SECONDS,overlap=score|skip,mapping=region|scored` says.
+
+    What is not said is as in `full`. A `mapping` given apart takes the place of the rule's. Raises InputError.
+
+    >>> parse_rule("collar=0.10,overlap=skip")
+    ScoringRule(name='collar=0.1,overlap=skip', collar=0.1, overlap='skip', mapping='region')
+    """
+    if "=" not in text:
+        if text not in RULES:
+            raise InputError(
+                f"no scoring rule {text!r}{did_you_mean(text, RULES)}, or for example collar=0.1,overlap=skip"
+            )
+        return replace(RULES[text], mapping=mapping or RULES[text].mapping)
+    said: dict[str, str] = {}
+    for part in text.split(","):
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if key not in _RULE_KEYS or not equals:
+            raise InputError(f"the scoring rule {text!r} has no key {key!r}{did_you_mean(key, _RULE_KEYS)}")
+        if key in said:
+            raise InputError(f"the scoring rule {text!r} says {key} twice")
+        known = _RULE_KEYS[key]
+        if known and value not in known:
+            raise InputError(f"the scoring rule {text!r}: {key} can't be {value!r}{did_you_mean(value, known)}")
+        said[key] = value
+    collar = _collar(said.get("collar", "0"), text)
+    if mapping is not None:
+        said["mapping"] = mapping
+    parts = [f"collar={collar:g}" if collar else "", "overlap=skip" if said.get("overlap") == "skip" else ""]
+    parts.append("mapping=scored" if said.get("mapping") == "scored" else "")
+    name = ",".join(part for part in parts if part) or "collar=0"
+    return ScoringRule(
+        name,
+        collar,
+        cast(Literal["score", "skip"], said.get("overlap", "score")),
+        cast(Mapped, said.get("mapping", "region")),
+    )
+
+
+def describe(rule: ScoringRule) -> str:
+    """A rule in words: its collar, its overlap, and its mapping where it differs from md-eval's.
+
+    >>> describe(parse_rule("fair", "scored"))
+    '±250 ms collar, overlap scored, speakers mapped over what is scored'
+    """
+    matters = rule.mapping == "scored" and (rule.collar > 0 or rule.overlap == "skip")
+    return rule.label + (", speakers mapped over what is scored" if matters else "")
+
+
+_RULE_KEYS: dict[str, tuple[str, ...]] = {
+    "collar": (),
+    "overlap": ("score", "skip"),
+    "mapping": get_args(Mapped),
+}
+
+
+def _collar(text: str, rule: str) -> Seconds:
+    try:
+        collar = float(text)
+    except ValueError:
+        collar = math.nan
+    if not 0 <= collar <= _MAX_COLLAR:
+        raise InputError(
+            f"the scoring rule {rule!r}: collar is in seconds on each side, from 0 to {_MAX_COLLAR:g}, such as 0.25"
+        )
+    return collar
+
+
+def _extent(turns: Turns) -> Spans:
+    """From the first to the last turn: md-eval's scoring region without a UEM."""
+    return ((float(turns.starts[0]), float(turns.ends.max())),) if len(turns) else ()
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, str | os.PathLike)
+
+
+def _paths(value: Any) -> list[Path | str] | None:
+    """A path or several, as a list; None for what is no path."""
+    if _is_path(value):
+        return [value]
+    if isinstance(value, list | tuple) and value and all(map(_is_path, value)):
+        return list(value)
+    return None
+
+
+def _side(value: Any, what: str) -> dict[str | None, Turns]:
+    """Turns by recording id, None for those of a recording without a name."""
+    if (paths := _paths(value)) is not None:
+        return dict(read_turns(paths).items())
+    if not isinstance(value, Mapping):
+        uri = getattr(value, "uri", None)
+        return {str(uri) if uri is not None else None: _turns(value, what)}
+    side: dict[str | None, Turns] = {}
+    for name, one in value.items():
+        where = f"{what} of {name!r}"
+        side[str(name)] = (
+            _only(read_turns(paths), str(name), where) if (paths := _paths(one)) is not None else _turns(one, where)
+        )
+    return side
+
+
+def _turns(value: Any, what: str) -> Turns:
+    try:
+        if isinstance(value, Turns):
+            turns = value
+        elif hasattr(value, "itertracks"):
+            turns = Turns.from_annotation(value)
+        else:
+            turns = Turns.of(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"the {what} must be Turns, a pyannote Annotation, (start, end, speaker) rows in seconds, or paths; "
+            f"got {type(value).__name__}: {error}"
+        ) from error
+    if len(turns) and max(abs(turns.starts[0]), turns.ends.max()) > MAX_TIME:
+        raise InputError(f"the {what} has a turn further than {MAX_TIME:g} s from the start; times are seconds")
+    return turns
+
+
+def _regions(value: Any) -> dict[str | None, Spans]:
+    if (paths := _paths(value)) is not None:
+        return dict(read_regions(paths).items())
+    if not isinstance(value, Mapping):
+        uri = getattr(value, "uri", None)
+        return {str(uri) if uri is not None else None: _spans(value, "uem")}
+    regions: dict[str | None, Spans] = {}
+    for name, one in value.items():
+        where = f"uem of {name!r}"
+        regions[str(name)] = (
+            _only(read_regions(paths), str(name), where) if (paths := _paths(one)) is not None else _spans(one, where)
+        )
+    return regions
+
+
+def _spans(value: Any, what: str) -> Spans:
+    try:
+        spans = [(float(start), float(end)) for start, end in value]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"the {what} must be (start, end) pairs in seconds, a pyannote Timeline, or paths; "
+            f"got {type(value).__name__}: {error}"
+        ) from error
+    for start, end in spans:
+        if not (abs(start) <= MAX_TIME and abs(end) <= MAX_TIME and start < end):
+            raise InputError(f"the {what} has the span ({start:g}, {end:g}): it must end after it starts, in seconds")
+    return merge_spans(spans)
+
+
+def _only(found: Mapping[str, Any], name: str, what: str) -> Any:
+    """What a file says about one recording: the one of that id, else its only one."""
+    if name in found:
+        return found[name]
+    if len(found) != 1:
+        raise InputError(f"the {what}: its file has {len(found)} recordings, and none of that id")
+    return next(iter(found.values()))
