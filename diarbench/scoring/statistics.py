@@ -2,24 +2,36 @@
 
 A dataset is a stratum: recordings are resampled within it, never across datasets. All systems of a stratum are
 resampled together, so differences are paired. The seed is an argument; the same seed gives the same digits.
+
+A recording without reference speech that is scored has no DER, but its false alarms count in the errors of its
+dataset, here as everywhere.
+
+Sources: Efron, "Better bootstrap confidence intervals", JASA 82 (1987); Efron & Tibshirani, "An introduction to the
+bootstrap" (1993), chapters 6, 13 and 14; Davison & Hinkley, "Bootstrap methods and their application" (1997), 5.3;
+Bisani & Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004; Phipson &
+Smyth, "Permutation p-values should never be zero", SAGMB 9 (2010); Holm, "A simple sequentially rejective multiple
+test procedure", Scandinavian Journal of Statistics 6 (1979).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Method = Literal["bca", "percentile"]
+Name = TypeVar("Name", str, tuple[str, str])
 
 RESAMPLES = 10_000
 SEED = 0
 # Up to so many recordings all 2^n swaps are looked at, and the p-value is exact.
 _EXACT_UP_TO = 13
 _BLOCK = 512  # resamples at a time, so that memory stays flat
+# Sums in another order differ in the last digits; a tie is a tie.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +42,11 @@ class Stratum:
     errors: NDArray[np.float64]  # (systems, recordings), s of missed + false alarm + confusion
 
     @property
+    def tells_spread(self) -> bool:
+        """Whether two recordings or more have reference speech: less has no spread that resampling could show."""
+        return bool(np.count_nonzero(self.scored > 0) >= 2)
+
+    @property
     def ders(self) -> NDArray[np.float64]:
         """Pooled DER of each system, (systems,)."""
         return np.asarray(self.errors.sum(axis=1) / self.scored.sum())
@@ -37,8 +54,8 @@ class Stratum:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate with its confidence interval. `low` and `high` are None where resampling can't tell: a dataset of
-    one recording has no spread over recordings."""
+    """An estimate with its confidence interval. `low` and `high` are None where resampling can't tell: a dataset with
+    one recording that has reference speech shows no spread over recordings."""
 
     estimate: float
     low: float | None
@@ -62,14 +79,19 @@ class Changes:
     quartile_high: float
     percentile_90: float
     maximum: float
+    better: int  # recordings on which the second has the smaller DER
+    worse: int  # recordings on which it has the larger one
 
 
 def resampled_ders(strata: Sequence[Stratum], *, resamples: int = RESAMPLES, seed: int = SEED) -> NDArray[np.float64]:
     """Pooled DERs of bootstrap resamples over recordings, (strata, systems, resamples).
 
     Efron & Tibshirani 1993, chapter 6; a resample's DER is a ratio of its summed seconds (Bisani & Ney 2004 do the
-    same for WER). A resample without reference speech repeats the estimate.
+    same for WER). A resample without reference speech repeats the estimate. Raises ValueError for a stratum without
+    any.
     """
+    if any(stratum.scored.sum() <= 0 for stratum in strata):
+        raise ValueError("a stratum without reference speech has no DER")
     generator = np.random.default_rng(seed)
     return np.stack([_resample(stratum, resamples, generator) for stratum in strata])
 
@@ -87,15 +109,17 @@ def interval(
     """The confidence interval of Σ contrast·macro DER: (1,) for one system, (-1, 1) for the second less the first.
 
     Percentile, or BCa (Efron 1987; Davison & Hinkley 1997, 5.3.2 for several strata), which corrects bias and
-    skew. `replicates` takes what `resampled_ders` gave for the same strata, so that many contrasts share it.
+    skew. `replicates` takes what `resampled_ders` gave for the same strata, so that many contrasts share it. Strata of
+    fewer than some thirty recordings make intervals too narrow, whichever method (docs/comparing.md has figures).
     """
     weights = np.asarray(contrast, dtype=np.float64)
     estimate = float(np.mean([weights @ stratum.ders for stratum in strata]))
-    if any(len(stratum.scored) < 2 for stratum in strata):
+    if not all(stratum.tells_spread for stratum in strata):
         return Interval(estimate, None, None, level, method)
     if replicates is None:
         replicates = resampled_ders(strata, resamples=resamples, seed=seed)
-    values = np.einsum("s,dsr->r", weights, replicates) / len(strata)
+    used = np.flatnonzero(weights)
+    values = (weights[used] @ replicates[:, used]).mean(axis=0)  # by stratum first: equal systems differ by exactly 0
     tails = np.array([(1 - level) / 2, (1 + level) / 2])
     if method == "bca":
         tails = _bca_tails(tails, values, estimate, _acceleration(strata, weights))
@@ -118,8 +142,7 @@ def permutation_p(
     if len(shares) == 0:
         return 1.0
     observed = abs(float(shares.sum()))
-    # Sums in another order differ in the last digits; a tie is a tie.
-    threshold = observed - 1e-12 * float(np.abs(shares).sum())
+    threshold = observed - _ROUNDING * float(np.abs(shares).sum())
     if len(shares) <= _EXACT_UP_TO:
         codes = np.arange(2 ** len(shares))
         signs = 1.0 - 2.0 * ((codes[:, None] >> np.arange(len(shares))) & 1)
@@ -132,13 +155,13 @@ def permutation_p(
     return (hits + 1) / (resamples + 1)
 
 
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+def holm(p_values: Mapping[Name, float]) -> dict[Name, float]:
     """p-values adjusted for how many comparisons were made (Holm 1979): step-down, never below the plain ones.
 
     >>> holm({"a": 0.01, "b": 0.04, "c": 0.03})
     {'a': 0.03, 'b': 0.06, 'c': 0.06}
     """
-    adjusted: dict[str, float] = {}
+    adjusted: dict[Name, float] = {}
     highest = 0.0
     for rank, name in enumerate(sorted(p_values, key=lambda name: (p_values[name], name))):
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[name]))
@@ -152,7 +175,17 @@ def changes(first: Sequence[float], second: Sequence[float]) -> Changes:
     if len(differences) == 0:
         raise ValueError("no recordings to compare")
     low, median, high, ninety = np.quantile(differences, [0.25, 0.5, 0.75, 0.9])
-    return Changes(len(differences), float(median), float(low), float(high), float(ninety), float(differences.max()))
+    better, worse = (int(np.count_nonzero(sign * differences > 0)) for sign in (-1, 1))
+    return Changes(
+        len(differences),
+        float(median),
+        float(low),
+        float(high),
+        float(ninety),
+        float(differences.max()),
+        better,
+        worse,
+    )
 
 
 def _resample(stratum: Stratum, resamples: int, generator: np.random.Generator) -> NDArray[np.float64]:
@@ -198,11 +231,16 @@ def _acceleration(strata: Sequence[Stratum], weights: NDArray[np.float64]) -> fl
 def _bca_tails(
     tails: NDArray[np.float64], values: NDArray[np.float64], estimate: float, acceleration: float
 ) -> NDArray[np.float64]:
+    """Efron & Tibshirani 1993, equations 14.10 and 14.14; values equal to the estimate count half."""
     from scipy.special import ndtr, ndtri
 
-    below = float(np.mean(values < estimate) + np.mean(values == estimate) / 2)
+    tie = _ROUNDING * float(np.abs(values).max(initial=abs(estimate)))
+    below = float(np.mean(values < estimate - tie) + np.mean(np.abs(values - estimate) <= tie) / 2)
     if below <= 0 or below >= 1:  # all on one side: nothing to correct by
         return tails
     bias = float(ndtri(below))
     shifted = bias + ndtri(tails)
-    return np.asarray(ndtr(bias + shifted / (1 - acceleration * shifted)))
+    room = 1 - acceleration * shifted
+    # Where the correction runs past its pole, the tail is the last value on that side.
+    adjusted = np.where(room > 0, ndtr(bias + shifted / np.where(room > 0, room, 1.0)), shifted > 0)
+    return np.asarray(adjusted, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""`diarbench run`, `report` and `compare` as a user meets them."""
+"""`diarbench run` and `report` as a user meets them."""
 
 from __future__ import annotations
 
@@ -80,19 +80,6 @@ def test_report_of_nothing_is_an_error(diarbench, here):
     assert answer.code == 2
     assert "no results in empty" in answer.err
     assert not Path("leaderboard.html").exists()
-
-
-def test_compare_says_the_difference(diarbench, here):
-    diarbench("run", "-s", "good", "-s", "deaf", "-d", "mine")
-    answer = diarbench("compare", "good", "deaf", "--format", "json")
-    result = json.loads(answer.out)
-    assert result["macro"]["b_minus_a"] == pytest.approx(1.0)
-    assert result["datasets"]["mine"]["recordings"] == 3
-    assert len(result["recordings"]) == 3
-    assert "+100.00" in diarbench("compare", "good", "deaf").out
-    unknown = diarbench("compare", "good", "dea")
-    assert unknown.code == 2
-    assert "did you mean deaf" in unknown.err
 
 
 def test_several_cards_by_pattern_and_path(diarbench, here):

@@ -1,0 +1,284 @@
+"""From a leaderboard to paired differences between systems, and what they allow to conclude; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from diarbench.errors import InputError, did_you_mean
+from diarbench.leaderboard import Column, Entry, Leaderboard, Line
+from diarbench.scoring import ErrorTimes, ScoringRule
+from diarbench.scoring import statistics as stats
+from diarbench.types import Seconds
+
+# A difference that four of five experiments like this one would show: the power of 0.8 that Cohen, "Statistical power
+# analysis for the behavioral sciences" (1988), 2.4, proposes where nothing else decides.
+POWER = 0.8
+# Below this many recordings intervals are too narrow (measured: docs/comparing.md), and the conclusion says so.
+FEW = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The DERs of two systems over the same recordings, and the second less the first; all fractions."""
+
+    a: float | None  # None without reference speech, or for a macro DER where a dataset is incomplete
+    b: float | None
+    interval: stats.Interval | None  # of b - a; None where `a` or `b` is
+    p_value: float | None  # paired permutation test, two-sided; None without an interval's ends
+
+    @property
+    def b_minus_a(self) -> float | None:
+        """Below zero, the second system is better."""
+        return self.b - self.a if self.a is not None and self.b is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One recording that both systems have."""
+
+    dataset: str
+    recording: str
+    a: float | None  # DER; None where no reference speech is scored
+    b: float | None
+    more_errors: Seconds  # errors of the second less those of the first
+
+    @property
+    def b_minus_a(self) -> float | None:
+        """Difference of the DERs."""
+        return self.b - self.a if self.a is not None and self.b is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetDifference:
+    """Two systems on the recordings of one dataset that both have."""
+
+    name: str
+    of: int  # recordings of the dataset on the board
+    recordings: tuple[Change, ...]
+    difference: Difference
+    changes: stats.Changes | None  # None where no recording has a DER
+
+    @property
+    def without_speech(self) -> int:
+        """Recordings that only count by their false alarms: no reference speech is scored in them."""
+        return sum(change.b_minus_a is None for change in self.recordings)
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """One system held against the first."""
+
+    system: str
+    datasets: tuple[DatasetDifference, ...]
+    macro: Difference
+    p_holm: float | None  # the macro p-value, corrected for how many systems are held against the first
+    changes: stats.Changes | None  # over the recordings of all datasets
+    conclusion: str
+
+    def most_changed(self, count: int) -> list[Change]:
+        """Recordings by how far their DERs differ, furthest first; those without a DER are left out."""
+        known = [c for dataset in self.datasets for c in dataset.recordings if c.b_minus_a is not None]
+        return sorted(known, key=lambda c: (-abs(c.b_minus_a or 0.0), c.dataset, c.recording))[:count]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Systems held against the first, each on the recordings that both have; with all that repeats the digits."""
+
+    first: str
+    rule: ScoringRule
+    level: float
+    method: stats.Method
+    resamples: int
+    seed: int
+    others: tuple[Against, ...]
+
+
+def compare(
+    board: Leaderboard,
+    first: str,
+    others: Sequence[str],
+    *,
+    level: float = 0.95,
+    method: stats.Method = "bca",
+    resamples: int = stats.RESAMPLES,
+    seed: int = stats.SEED,
+) -> Comparison:
+    """Each of `others` against `first` under the board's ranking rule, over all its datasets.
+
+    Intervals: bootstrap over recordings, within each dataset. p-values: paired permutation; those of the macro
+    differences are corrected by Holm's method over `others`. Raises InputError for a system that is not on the
+    board or named twice, for no others, and for a level, seed or number of resamples that can't be.
+    """
+    lines = {line.entry.system: line for line in board.lines}
+    _check([first, *others], lines, level, resamples, seed)
+    compared = [_against(board, lines[first].entry, lines[name], level, method, resamples, seed) for name in others]
+    corrected = stats.holm({one.system: one.macro.p_value for one in compared if one.macro.p_value is not None})
+    apart = _told_apart(compared, level)
+    finished = []
+    for one in compared:
+        one = replace(one, p_holm=corrected.get(one.system))
+        sentence = _conclusion(lines[first], lines[one.system], one, level, len(corrected), apart)
+        finished.append(replace(one, conclusion=sentence))
+    return Comparison(first, board.rule, level, method, resamples, seed, tuple(finished))
+
+
+def _check(names: Sequence[str], known: Mapping[str, Line], level: float, resamples: int, seed: int) -> None:
+    if len(names) < 2:
+        raise InputError("a comparison needs two systems")
+    for position, name in enumerate(names):
+        if name not in known:
+            raise InputError(f"no system {name!r} on the board{did_you_mean(name, known)}")
+        if name in names[:position]:
+            raise InputError(f"{name} is named twice; name systems that differ")
+    if not 0 < level < 1:
+        raise InputError(f"the level is {level:g}; it lies between 0 and 1, for example 0.95")
+    if resamples < 1:
+        raise InputError(f"{resamples} resamples tell nothing; 10000 are usual")
+    if seed < 0:
+        raise InputError(f"the seed is {seed}; it is 0 or more")
+
+
+def _against(
+    board: Leaderboard, first: Entry, line: Line, level: float, method: stats.Method, resamples: int, seed: int
+) -> Against:
+    second, rule = line.entry, board.rule.name
+    strata: list[stats.Stratum] = []
+    datasets: list[DatasetDifference] = []
+    for column in board.columns:
+        pairs = _common(column, first, second, rule)
+        stratum = stats.Stratum(
+            np.array([a.scored for a, _ in pairs.values()]),
+            np.array([[a.errors for a, _ in pairs.values()], [b.errors for _, b in pairs.values()]]),
+        )
+        totals = [sum((pair[side] for pair in pairs.values()), ErrorTimes.zero()).der for side in (0, 1)]
+        difference = _difference(totals[0], totals[1], [stratum], level, method, resamples, seed)
+        recordings = tuple(
+            Change(column.name, name, a.der, b.der, b.errors - a.errors) for name, (a, b) in pairs.items()
+        )
+        strata.append(stratum)
+        datasets.append(
+            DatasetDifference(column.name, len(column.recordings), recordings, difference, _changes(recordings))
+        )
+    base = next(other.macro[rule] for other in board.lines if other.entry.system == first.system)
+    macro = _difference(base, line.macro[rule], strata, level, method, resamples, seed)
+    everything = _changes([change for dataset in datasets for change in dataset.recordings])
+    return Against(second.system, tuple(datasets), macro, None, everything, "")
+
+
+def _common(column: Column, first: Entry, second: Entry, rule: str) -> dict[str, tuple[ErrorTimes, ErrorTimes]]:
+    """Error times of the recordings that both have, in the dataset's order."""
+    one, two = (entry.scores.get(column.name) for entry in (first, second))
+    if one is None or two is None:
+        return {}
+    names = [name for name in column.recordings if name in one.recordings and name in two.recordings]
+    return {name: (one.recordings[name][rule], two.recordings[name][rule]) for name in names}
+
+
+def _difference(
+    a: float | None,
+    b: float | None,
+    strata: Sequence[stats.Stratum],
+    level: float,
+    method: stats.Method,
+    resamples: int,
+    seed: int,
+) -> Difference:
+    if a is None or b is None:
+        return Difference(a, b, None, None)
+    interval = stats.interval(strata, (-1, 1), level=level, method=method, resamples=resamples, seed=seed)
+    if interval.low is None:
+        return Difference(a, b, interval, None)
+    return Difference(a, b, interval, stats.permutation_p(strata, 0, 1, resamples=resamples, seed=seed))
+
+
+def _changes(recordings: Sequence[Change]) -> stats.Changes | None:
+    known = [(change.a, change.b) for change in recordings if change.a is not None and change.b is not None]
+    return stats.changes([a for a, _ in known], [b for _, b in known]) if known else None
+
+
+# --- in words
+
+
+def _told_apart(compared: Sequence[Against], level: float) -> set[tuple[str, str]]:
+    """(system, dataset) whose difference is clear by interval and test, corrected for all of these looked at."""
+    differences = {(one.system, dataset.name): dataset.difference for one in compared for dataset in one.datasets}
+    p_values = {key: d.p_value for key, d in differences.items() if d.p_value is not None}
+    return {key for key, p in stats.holm(p_values).items() if _is_clear(differences[key], p, level)}
+
+
+def _is_clear(difference: Difference, p: float, level: float) -> bool:
+    return difference.interval is not None and difference.interval.excludes_zero and p <= 1 - level
+
+
+def _conclusion(
+    first: Line, second: Line, one: Against, level: float, comparisons: int, apart: set[tuple[str, str]]
+) -> str:
+    """One sentence: what can be concluded, or what stands in the way."""
+    a, b = first.entry.system, second.entry.system
+    value, interval, p = one.macro.b_minus_a, one.macro.interval, one.p_holm
+    if not any(dataset.recordings for dataset in one.datasets):
+        return f"Nothing can be compared: {a} and {b} have no recording in common."
+    if all(change.more_errors == 0 for dataset in one.datasets for change in dataset.recordings):
+        return f"No difference: {a} and {b} have the same errors on each recording that both have."
+    if value is None or interval is None:
+        why = "; ".join(f"{line.entry.system}: {line.unranked}" for line in (first, second) if line.unranked)
+        return f"No macro difference between {a} and {b}, as a dataset is incomplete ({why}){_alone(one, apart)}."
+    if interval.low is None or interval.high is None or p is None:
+        single = " and ".join(d.name for d in one.datasets if len(d.recordings) - d.without_speech < 2)
+        return (
+            f"It can't be told whether the difference of {_points(value)} points macro DER between {a} and {b} holds "
+            f"beyond these recordings: only 1 recording with reference speech on {single}, so no interval can be "
+            f"given{_alone(one, apart)}."
+        )
+    test = _p(p) + (f" (Holm, {comparisons} comparisons)" if comparisons > 1 else "")
+    ends = f"[{_points(interval.low)}, {_points(interval.high)}]"
+    found = f"{_points(value)} points macro DER, {100 * level:.6g} % interval {ends}"
+    if _is_clear(one.macro, p, level):
+        return f"{b} is {'worse' if value > 0 else 'better'} than {a}: {found}, {test}{_caution(one)}."
+    if interval.excludes_zero:
+        return (
+            f"Not settled whether {a} and {b} differ: {found}, leaves zero out, but the permutation test can't rule "
+            f"out chance, {test}{_caution(one)}."
+        )
+    return (
+        f"No difference can be told between {a} and {b}: {found}, holds zero, {test}; a true difference of about "
+        f"{100 * _detectable(interval, level):.2f} points would show in four of five such comparisons{_caution(one)}."
+    )
+
+
+def _alone(one: Against, apart: set[tuple[str, str]]) -> str:
+    """What holds on single datasets where nothing can be said over all."""
+    said = ""
+    for word, sign in (("worse", 1), ("better", -1)):
+        clear = [d for d in one.datasets if (one.system, d.name) in apart and sign * (d.difference.b_minus_a or 0) > 0]
+        if clear:
+            said += f"; on {' and '.join(d.name for d in clear)} alone, {one.system} is {word}"
+    return said
+
+
+def _caution(one: Against) -> str:
+    small = min(one.datasets, key=lambda d: len(d.recordings) - d.without_speech)
+    count = len(small.recordings) - small.without_speech
+    return f"; with {count} recordings on {small.name} the interval is too narrow" if count < FEW else ""
+
+
+def _detectable(interval: stats.Interval, level: float) -> float:
+    """The true difference whose test would have POWER, were the bootstrap distribution normal."""
+    from scipy.special import ndtri
+
+    assert interval.low is not None
+    assert interval.high is not None
+    tail = float(ndtri((1 + level) / 2))
+    return (interval.high - interval.low) / 2 * (tail + float(ndtri(POWER))) / tail
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.2f}"
+
+
+def _p(value: float) -> str:
+    return f"p = {value:.4f}" if value >= 0.0001 else "p < 0.0001"
