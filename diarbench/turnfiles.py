@@ -40,7 +40,8 @@ def read_seglst(path: Path) -> dict[str, Turns]:
             raise RttmError(where, None, "no JSON object; a SegLST file is a list of them")
         for key in _SEGLST_KEYS:
             if not isinstance(segment.get(key), str) or not segment[key]:
-                known = did_you_mean(key, segment) if key not in segment else ""
+                shown = [other for other in segment if other.isprintable() and len(other) < 40]
+                known = did_you_mean(key, shown) if key not in segment else ""
                 problem = "is missing" if key not in segment else "is no text or number"
                 raise RttmError(where, None, f"the key {key!r} {problem}{known}")
         session, speaker, start_text, end_text = (segment[key] for key in _SEGLST_KEYS)
