@@ -22,10 +22,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from diarbench.plan import Job
 from diarbench.types import Recording
+
+if TYPE_CHECKING:  # a worker starts sooner without the reading of cards
+    from diarbench.plan import Job
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Order:
     options: Mapping[str, Any]
     weights: Mapping[str, Path]
     files: Mapping[str, Path]
-    requires: tuple[str, ...]
+    distributions: tuple[str, ...]  # whose versions are recorded
     device: str
     threads: int
     session: str  # the name of this process in the results
@@ -63,6 +65,8 @@ class Order:
         cls, job: Job, tasks: tuple[Task, ...], *, session: str, machine: Mapping[str, Any], mark: Path | None
     ) -> Order:
         """The order for the system of a job."""
+        from diarbench.plan import distribution_names
+
         prepared = job.system
         return cls(
             system=prepared.spec.name,
@@ -72,7 +76,7 @@ class Order:
             options=prepared.spec.options,
             weights=prepared.weights,
             files=prepared.files,
-            requires=tuple(prepared.spec.card.requires),
+            distributions=tuple(distribution_names(prepared.spec.card.requires)),
             device=job.device,
             threads=job.threads,
             session=session,
@@ -91,7 +95,7 @@ class Order:
             "options": dict(self.options),
             "weights": {name: _text(path) for name, path in self.weights.items()},
             "files": {name: _text(path) for name, path in self.files.items()},
-            "requires": list(self.requires),
+            "distributions": list(self.distributions),
             "device": self.device,
             "threads": self.threads,
             "session": self.session,
@@ -129,7 +133,7 @@ class Order:
             options=value["options"],
             weights={name: Path(path) for name, path in value["weights"].items()},
             files={name: Path(path) for name, path in value["files"].items()},
-            requires=tuple(value["requires"]),
+            distributions=tuple(value["distributions"]),
             device=value["device"],
             threads=value["threads"],
             session=value["session"],

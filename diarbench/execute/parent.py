@@ -9,16 +9,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from diarbench.errors import StoreError
 from diarbench.execute.messages import Order, Task
 from diarbench.execute.process import WorkerProcess
 from diarbench.files import without_home
 from diarbench.measure.beside import marked
-from diarbench.plan import Job
 from diarbench.store import RunFolder, Stored, holds, new_session, run_folder, store_dataset, store_machine
 from diarbench.types import Recording, Seconds
+
+if TYPE_CHECKING:
+    from diarbench.plan import Job
 
 # Building a system may mean reading gigabytes of weights; decoding, hours of audio over a network.
 _PATIENCE = 1800.0  # s

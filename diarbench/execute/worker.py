@@ -31,7 +31,6 @@ from diarbench.measure.beside import look
 from diarbench.measure.counts import count_modules
 from diarbench.measure.machine import load_average, peak_memory, settings, software
 from diarbench.measure.stages import measured_stages
-from diarbench.plan import distribution_names
 from diarbench.store import RunFolder, describe_audio, new_session
 from diarbench.types import Audio, Complexity, Recording, Timing, Turns
 
@@ -144,7 +143,7 @@ class Worker:
         self._provenance |= {
             "import": loaded.importing,
             "load": loaded.building,
-            "software": software(distribution_names(order.requires)),
+            "software": software(list(order.distributions)),
             "settings": settings(),
         }
         self._needs_audio = bool(getattr(adapter, "needs_audio", True))

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="the programs are she
 def order(options: dict[str, object] | None = None) -> Order:
     return Order(
         system="s", adapter_file=None, adapter_module="m", attribute="A", options=options or {}, weights={}, files={},
-        requires=(), device="cpu", threads=3, session="0", machine={}, mark=None, tasks=(),
+        distributions=(), device="cpu", threads=3, session="0", machine={}, mark=None, tasks=(),
     )  # fmt: skip
 
 
@@ -37,9 +37,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_events_and_half_a_line(program):
-    program(
-        """echo '{"event": "loaded"}'; echo junk; echo '{"event": "start"}'; printf '{"event": "do'; exit 3"""
-    )
+    program("""echo '{"event": "loaded"}'; echo junk; echo '{"event": "start"}'; printf '{"event": "do'; exit 3""")
     with WorkerProcess(order()) as worker:
         assert worker.next(10) == {"event": "loaded"}
         assert worker.next(10) == {"event": "start"}
