@@ -448,15 +448,26 @@ def _is_result(value: object, recording_id: str) -> bool:
     """Whether a JSON value is what `write_result` or `write_failure` stored for this recording."""
     if not isinstance(value, dict) or value.get("format") != FORMAT or value.get("recording") != recording_id:
         return False
+    if not isinstance(value.get("session"), str):
+        return False
     if value.get("status") == "failed":
         return isinstance(value.get("error"), str)
-    audio, timing = value.get("audio", ""), value.get("timing", "")
+    counts, problem = value.get("timing_counts"), value.get("timing_problem")
     return (
         value.get("status") == "done"
         and isinstance(value.get("rttm_sha256"), str)
-        and (audio is None or (isinstance(audio, dict) and {"bytes", "mtime_ns", "sha256"} <= audio.keys()))
-        and (timing is None or (isinstance(timing, dict) and {"wall", "audio", "stages"} <= timing.keys()))
-        and isinstance(value.get("timing_counts"), bool)
+        and _has(value.get("audio", ""), {"bytes": int, "mtime_ns": int, "sha256": str})
+        and _has(value.get("timing", ""), {"wall": float | int, "audio": float | int, "stages": dict})
+        and isinstance(counts, bool)
+        and (problem is None or isinstance(problem, str))
+        and not (counts and value["timing"] is None)
+    )
+
+
+def _has(value: object, kinds: Mapping[str, Any]) -> bool:
+    """Whether a JSON value is null, or an object with keys of these kinds."""
+    return value is None or (
+        isinstance(value, dict) and all(isinstance(value.get(key), kind) for key, kind in kinds.items())
     )
 
 

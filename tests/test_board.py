@@ -23,6 +23,13 @@ BOX = Place("box", "cpu", 1)
 SPEECH = 8.0  # s of reference speech in each recording
 
 
+RESULT = (
+    "format", "recording", "status", "session", "rttm_sha256", "audio", "timing", "timing_counts", "timing_problem"
+)  # fmt: skip
+NESTED = [("audio", key) for key in ("bytes", "mtime_ns", "sha256")]
+NESTED += [("timing", key) for key in ("wall", "audio", "stages")]
+
+
 class Shelf:
     """Made-up results: nothing is run. One reference speaker from 1 s to 9 s; a hypothesis has the first part right."""
 
@@ -153,6 +160,31 @@ def test_scores_are_made_from_the_rttm(shelf: Shelf):
     path.with_suffix(".json").write_text(json.dumps(stored))
     (error,) = shelf.entry().scores["d"].failures.values()
     assert error.startswith("its stored RTTM can't be read: the start is negative")
+
+
+@pytest.mark.parametrize("path", [("wrong",), *[(key,) for key in RESULT], *[(a, b) for a, b in NESTED]])
+def test_a_result_that_was_tampered_with_breaks_nothing(shelf: Shelf, path: tuple[str, ...]):
+    """Any value in the place of any other, or none: the recording counts as missing or failed, or nothing happens."""
+    shelf.dataset()
+    folder = shelf.run()
+    audio = {"bytes": 1, "mtime_ns": 1, "sha256": "0"}
+    folder.write_result("a", Turns.of([]), Timing(1.0, 1.0), "s", audio=audio, timing_problem=None)
+    file = folder.rttm_path("a").with_suffix(".json")
+    whole = file.read_text()
+    assert set(json.loads(whole)) == set(RESULT)
+    for junk in (None, True, 3, -1.5, "x", [], {}, ["x"], {"x": None}, ...):
+        value = json.loads(whole)
+        inside = value
+        for key in path[:-1]:
+            inside = inside[key]
+        if junk is ...:
+            inside.pop(path[-1], None)
+        else:
+            inside[path[-1]] = junk
+        file.write_text(json.dumps(value))
+        score = shelf.entry().scores["d"]
+        assert set(score.recordings) >= {"b", "c"}
+        assert {*score.recordings, *score.failures, *score.missing} == {"a", "b", "c"}
 
 
 def test_another_rule_needs_no_other_run(shelf: Shelf):

@@ -254,10 +254,11 @@ def _end_with_parent(parent: int) -> None:
     if leads and sys.platform == "linux":
         import fcntl
 
-        # The kernel does it at once, even while an adapter's C code holds the interpreter.
-        fcntl.fcntl(parent, fcntl.F_SETOWN, -os.getpgrp())
-        fcntl.fcntl(parent, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(parent, fcntl.F_SETFL, fcntl.fcntl(parent, fcntl.F_GETFL) | os.O_ASYNC)
+        # The kernel does it at once, even while an adapter's C code holds the interpreter; a sandbox may forbid it.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(parent, fcntl.F_SETOWN, -os.getpgrp())
+            fcntl.fcntl(parent, fcntl.F_SETSIG, signal.SIGKILL)
+            fcntl.fcntl(parent, fcntl.F_SETFL, fcntl.fcntl(parent, fcntl.F_GETFL) | os.O_ASYNC)
 
     def watch() -> None:
         os.read(parent, 1)  # nothing more is sent: this is its end
