@@ -50,16 +50,17 @@ def read_rttm(path: Path) -> dict[str, Turns]:
                 f"{len(fields)} columns; an RTTM line has 10 (or at least 8), and names hold no white space: "
                 "SPEAKER id channel start duration <NA> <NA> speaker <NA> <NA>",
             )
-        recording_id = check_id(fields[1], path, number)
+        recording_id = fields[1]
+        if recording_id not in rows:
+            rows[check_id(recording_id, path, number)] = []
         start = read_seconds(fields[3], "start", path, number)
         duration = read_seconds(fields[4], "duration", path, number)
         if duration < 0:
             raise RttmError(path, number, f"the duration is negative ({fields[4]})")
         if start < 0:
             raise RttmError(path, number, f"the start is negative ({fields[3]})")
-        turns = rows.setdefault(recording_id, [])
         if duration > 0:
-            turns.append(Turn(start, float(Decimal(fields[3]) + Decimal(fields[4])), fields[7]))
+            rows[recording_id].append(Turn(start, float(Decimal(fields[3]) + Decimal(fields[4])), fields[7]))
     return {recording_id: Turns.of(turns) for recording_id, turns in rows.items()}
 
 

@@ -17,7 +17,7 @@ import pytest
 from diarbench.errors import DiarbenchError, RttmError
 from diarbench.rttm import read_list, read_rttm, read_uem
 from diarbench.scoring import RULES, ErrorTimes, Pair, score_recordings
-from diarbench.turnfiles import read_seglst, read_stm
+from diarbench.turnfiles import read_paths, read_seglst, read_stm
 from diarbench.types import Turns
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -27,6 +27,7 @@ FORMATS: dict[str, tuple[Callable[[Random], str], Callable[[Path], Any]]] = {
     "rttm": (mutate.rttm, read_rttm),
     "uem": (mutate.uem, read_uem),
     "list": (mutate.ids, read_list),
+    "paths": (mutate.ids, read_paths),
     "seglst": (mutate.seglst, read_seglst),
     "stm": (mutate.stm, read_stm),
 }
@@ -62,6 +63,9 @@ def check(kind: str, found: Any) -> None:
     """What was read can be scored, on either side."""
     if kind == "list":
         assert len(set(found)) == len(found)
+        return
+    if kind == "paths":
+        assert all(str(path).isprintable() for path in found)
         return
     pairs = []
     for value in found.values():
