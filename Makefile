@@ -3,13 +3,17 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 
-.PHONY: demo test check fix constraints clean
+.PHONY: demo test bench check fix constraints clean
 
 demo: .venv/.demo           ## benchmark the built-in systems and write runs/leaderboard.html
 	$(BIN)/diarbench run demo
 
 test: .venv/.dev            ## all tests
 	$(BIN)/python -m pytest
+
+bench: .venv/.bench         ## how fast scoring is, against others in the same run; one thread each
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks -q --benchmark-only
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/plot_growth.py docs/scoring-speed.svg
 
 check: .venv/.dev           ## style, types, import contracts
 	$(BIN)/ruff check .
@@ -38,3 +42,8 @@ clean:                      ## remove what the targets above made, results in ru
 .venv/.dev: .venv/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@ .venv/.demo
+
+# spyder is compiled from source; where that fails, its benchmarks are skipped.
+.venv/.bench: .venv/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps spy-der==0.4.1 || true
+	touch $@

@@ -150,8 +150,9 @@ def permutation_p(
     generator = np.random.default_rng(seed)
     hits = 0
     for size in _blocks(resamples):
-        signs = 1.0 - 2.0 * generator.integers(0, 2, size=(size, len(shares)))
-        hits += int(np.count_nonzero(np.abs(signs @ shares) >= threshold))
+        coins = np.frombuffer(generator.bytes(size * (len(shares) // 8 + 1)), dtype=np.uint8).reshape(size, -1)
+        swapped = np.unpackbits(coins, axis=1, count=len(shares)).astype(np.float64)
+        hits += int(np.count_nonzero(np.abs(shares.sum() - 2 * (swapped @ shares)) >= threshold))
     return (hits + 1) / (resamples + 1)
 
 
