@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diarbench.errors import InputError, did_you_mean
-from diarbench.leaderboard import Column, Entry, Leaderboard, Line
+from diarbench.leaderboard import Entry, Leaderboard, Line
 from diarbench.scoring import ErrorTimes, ScoringRule
 from diarbench.scoring import statistics as stats
 from diarbench.types import Seconds
@@ -115,7 +116,14 @@ def compare(
     """
     lines = {line.entry.system: line for line in board.lines}
     _check([first, *others], lines, level, resamples, seed)
-    compared = [_against(board, lines[first].entry, lines[name], level, method, resamples, seed) for name in others]
+    alike: dict[_Recordings, list[str]] = {}
+    for name in others:
+        alike.setdefault(_common(board, lines[first].entry, lines[name].entry), []).append(name)
+    found: dict[str, Against] = {}
+    for recordings, names in alike.items():
+        sample = _Sample.of(board, [lines[name] for name in (first, *names)], recordings, resamples, seed)
+        found.update({name: sample.against(i, level, method) for i, name in enumerate(names, start=1)})
+    compared = [found[name] for name in others]
     corrected = stats.holm({one.system: one.macro.p_value for one in compared if one.macro.p_value is not None})
     apart = _told_apart(compared, level)
     finished = []
@@ -142,57 +150,90 @@ def _check(names: Sequence[str], known: Mapping[str, Line], level: float, resamp
         raise InputError(f"the seed is {seed}; it is 0 or more")
 
 
-def _against(
-    board: Leaderboard, first: Entry, line: Line, level: float, method: stats.Method, resamples: int, seed: int
-) -> Against:
-    second, rule = line.entry, board.rule.name
-    strata: list[stats.Stratum] = []
-    datasets: list[DatasetDifference] = []
+_Recordings = tuple[tuple[str, ...], ...]  # ids by dataset, in the board's order
+
+
+def _common(board: Leaderboard, first: Entry, second: Entry) -> _Recordings:
+    """The recordings of each dataset that both systems have, in the dataset's order."""
+    common = []
     for column in board.columns:
-        pairs = _common(column, first, second, rule)
-        stratum = stats.Stratum(
-            np.array([a.scored for a, _ in pairs.values()]),
-            np.array([[a.errors for a, _ in pairs.values()], [b.errors for _, b in pairs.values()]]),
-        )
-        totals = [sum((pair[side] for pair in pairs.values()), ErrorTimes.zero()).der for side in (0, 1)]
-        difference = _difference(totals[0], totals[1], [stratum], level, method, resamples, seed)
-        recordings = tuple(
-            Change(column.name, name, a.der, b.der, b.errors - a.errors) for name, (a, b) in pairs.items()
-        )
-        strata.append(stratum)
-        datasets.append(
-            DatasetDifference(column.name, len(column.recordings), recordings, difference, _changes(recordings))
-        )
-    base = next(other.macro[rule] for other in board.lines if other.entry.system == first.system)
-    macro = _difference(base, line.macro[rule], strata, level, method, resamples, seed)
-    everything = _changes([change for dataset in datasets for change in dataset.recordings])
-    return Against(second.system, tuple(datasets), macro, None, everything, "")
+        one, two = (entry.scores.get(column.name) for entry in (first, second))
+        have = one.recordings.keys() & two.recordings.keys() if one and two else set()
+        common.append(tuple(name for name in column.recordings if name in have))
+    return tuple(common)
 
 
-def _common(column: Column, first: Entry, second: Entry, rule: str) -> dict[str, tuple[ErrorTimes, ErrorTimes]]:
-    """Error times of the recordings that both have, in the dataset's order."""
-    one, two = (entry.scores.get(column.name) for entry in (first, second))
-    if one is None or two is None:
-        return {}
-    names = [name for name in column.recordings if name in one.recordings and name in two.recordings]
-    return {name: (one.recordings[name][rule], two.recordings[name][rule]) for name in names}
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """Systems that share their recordings with the first of them, so that all share one bootstrap."""
 
+    board: Leaderboard
+    lines: Sequence[Line]
+    recordings: _Recordings
+    times: Sequence[Sequence[Sequence[ErrorTimes]]]  # by dataset, system, recording
+    strata: Sequence[stats.Stratum]
+    replicates: Mapping[int, NDArray[np.float64]]  # by dataset that shows a spread: (1, systems, resamples)
+    resamples: int
+    seed: int
 
-def _difference(
-    a: float | None,
-    b: float | None,
-    strata: Sequence[stats.Stratum],
-    level: float,
-    method: stats.Method,
-    resamples: int,
-    seed: int,
-) -> Difference:
-    if a is None or b is None:
-        return Difference(a, b, None, None)
-    interval = stats.interval(strata, (-1, 1), level=level, method=method, resamples=resamples, seed=seed)
-    if interval.low is None:
-        return Difference(a, b, interval, None)
-    return Difference(a, b, interval, stats.permutation_p(strata, 0, 1, resamples=resamples, seed=seed))
+    @classmethod
+    def of(
+        cls, board: Leaderboard, lines: Sequence[Line], recordings: _Recordings, resamples: int, seed: int
+    ) -> _Sample:
+        """Draw the resamples."""
+        rule = board.rule.name
+        times = [
+            [[line.entry.scores[column.name].recordings[name][rule] for name in names] for line in lines]
+            for column, names in zip(board.columns, recordings, strict=True)
+        ]
+        strata = [
+            stats.Stratum(np.array([t.scored for t in rows[0]]), np.array([[t.errors for t in row] for row in rows]))
+            for rows in times
+        ]
+        spread = [place for place, stratum in enumerate(strata) if stratum.tells_spread]
+        drawn = stats.resampled_ders([strata[place] for place in spread], resamples=resamples, seed=seed)
+        replicates = {place: drawn[i : i + 1] for i, place in enumerate(spread)}
+        return cls(board, lines, recordings, times, strata, replicates, resamples, seed)
+
+    def against(self, position: int, level: float, method: stats.Method) -> Against:
+        """The system at that position held against the first; without Holm's correction and the sentence."""
+        datasets = []
+        for place, (column, names) in enumerate(zip(self.board.columns, self.recordings, strict=True)):
+            first, second = self.times[place][0], self.times[place][position]
+            totals = [sum(row, ErrorTimes.zero()).der for row in (first, second)]
+            difference = self._difference(totals[0], totals[1], [place], position, level, method)
+            changed = tuple(
+                Change(column.name, name, a.der, b.der, b.errors - a.errors)
+                for name, a, b in zip(names, first, second, strict=True)
+            )
+            datasets.append(
+                DatasetDifference(column.name, len(column.recordings), changed, difference, _changes(changed))
+            )
+        macros = [self.lines[i].macro[self.board.rule.name] for i in (0, position)]
+        macro = self._difference(macros[0], macros[1], range(len(self.strata)), position, level, method)
+        everything = _changes([change for dataset in datasets for change in dataset.recordings])
+        return Against(self.lines[position].entry.system, tuple(datasets), macro, None, everything, "")
+
+    def _difference(
+        self,
+        a: float | None,
+        b: float | None,
+        places: Sequence[int],
+        position: int,
+        level: float,
+        method: stats.Method,
+    ) -> Difference:
+        if a is None or b is None:
+            return Difference(a, b, None, None)
+        strata = [self.strata[place] for place in places]
+        if not all(place in self.replicates for place in places):
+            return Difference(a, b, stats.Interval(b - a, None, None, level, method), None)
+        contrast = np.zeros(len(self.lines))
+        contrast[[0, position]] = -1, 1
+        replicates = np.concatenate([self.replicates[place] for place in places])
+        interval = stats.interval(strata, contrast.tolist(), level=level, method=method, replicates=replicates)
+        p = stats.permutation_p(strata, 0, position, resamples=self.resamples, seed=self.seed)
+        return Difference(a, b, interval, p)
 
 
 def _changes(recordings: Sequence[Change]) -> stats.Changes | None:

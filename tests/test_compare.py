@@ -222,7 +222,20 @@ def test_others_keep_their_order_and_their_numbers():
     made = board(systems, {"d": 20})
     both = compare(made, "a", ["c", "b"])
     assert [one.system for one in both.others] == ["c", "b"]
-    assert [one.macro for one in both.others] == [single(compare(made, "a", [name])).macro for name in ("c", "b")]
+    for one in both.others:
+        alone = single(compare(made, "a", [one.system])).macro
+        assert (one.macro.b_minus_a, one.macro.p_value) == (alone.b_minus_a, alone.p_value)
+        ends = (one.macro.interval.low, one.macro.interval.high)
+        assert ends == pytest.approx((alone.interval.low, alone.interval.high), rel=1e-9)
+
+
+def test_each_is_compared_on_what_it_shares_with_the_first():
+    part = {name: times for name, times in spread(20, 5, 1).items() if name != "r00"}
+    systems = {"a": {"d": spread(20)}, "part": {"d": part}, "all": {"d": spread(20, 5, 1)}}
+    made = board(systems, {"d": 20})
+    both = compare(made, "a", ["part", "all"])
+    assert [len(one.datasets[0].recordings) for one in both.others] == [19, 20]
+    assert both.others[1].macro == single(compare(made, "a", ["all"])).macro
 
 
 def test_what_has_no_macro_is_not_counted_as_a_comparison():

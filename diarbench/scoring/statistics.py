@@ -93,7 +93,7 @@ def resampled_ders(strata: Sequence[Stratum], *, resamples: int = RESAMPLES, see
     if any(stratum.scored.sum() <= 0 for stratum in strata):
         raise ValueError("a stratum without reference speech has no DER")
     generator = np.random.default_rng(seed)
-    return np.stack([_resample(stratum, resamples, generator) for stratum in strata])
+    return np.array([_resample(stratum, resamples, generator) for stratum in strata])
 
 
 def interval(
