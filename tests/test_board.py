@@ -429,6 +429,7 @@ def test_scores_are_kept_and_never_stale(shelf: Shelf, monkeypatch: pytest.Monke
     assert len(scored) == 1
     assert entry.scores["d"].recordings["r007"]["full"].missed == pytest.approx(4.0)
     assert entry.scores["d"].recordings["r008"] == first.scores["d"].recordings["r008"]
+    assert list(entry.scores["d"].recordings) == names
     scored.clear()
     # Other rules, another scorer, other references: all anew.
     shelf.entry(rules=(FULL,))
