@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -66,7 +67,11 @@ def sha256_of(path: Path) -> str:
 
 def without_home(text: str) -> str:
     """The text with the home folder and the temporary folder written as ~ and $TMP: results name no private path."""
-    replacements = {str(Path.home()): "~", tempfile.gettempdir(): "$TMP"}
+    replacements = {tempfile.gettempdir(): "$TMP"}
+    with contextlib.suppress(RuntimeError):  # a user without a home folder
+        # A home behind a link is known by both of its names; the longer one first.
+        homes = {str(Path.home()), str(Path.home().resolve())}
+        replacements = dict.fromkeys(sorted(homes, key=len, reverse=True), "~") | replacements
     for path, short in replacements.items():
         if len(path) > 1:
             text = text.replace(path, short)
@@ -79,6 +84,10 @@ def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        # Some network file systems can't sync a folder; the file itself is synced.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(handle)
 

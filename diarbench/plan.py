@@ -210,7 +210,10 @@ def _code_digest(adapter: Adapter) -> str:
     Only the top package is looked up: finding a module inside it would import it.
     """
     if adapter.file is not None:
-        return _digest_files(sorted(adapter.file.parent.glob("*.py")))
+        folder = adapter.file.parent
+        inside = [path.relative_to(folder) for path in folder.rglob("*.py")]
+        # Not what is hidden: a virtual environment beside an adapter is no code of its own.
+        return _digest_files([folder / path for path in sorted(inside) if not path.as_posix().startswith(".")])
     assert adapter.module is not None
     top = adapter.module.split(".")[0]
     if top == "diarbench":

@@ -138,7 +138,7 @@ class Turns:
                 if label.split() != [label]:
                     raise ValueError(f"the speaker name {label!r} is empty or holds white space")
             # A start that rounds to 0.000 is 0: windows and paddings may leave a hair below it.
-            if len(turns) and turns.starts[0] < -0.0005:
+            if len(turns) and round(float(turns.starts[0]), 3) < 0:
                 raise ValueError(f"a turn starts at {turns.starts[0]:g} s, before the recording")
             if len(turns) and turns.ends.max() > MAX_TIME:
                 raise ValueError(f"a turn ends at {turns.ends.max():g} s, after any recording")

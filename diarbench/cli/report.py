@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from diarbench.cli.common import CardsOption, RuleOption, RunsOption, console
+from diarbench.cli.common import CardsOption, RuleOption, RunsOption, console, note
 from diarbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -84,17 +84,20 @@ def stored_board(
     from diarbench.board import read_board
     from diarbench.registry import Registry
     from diarbench.scoring import RULES, find_rule
+    from diarbench.store import find_runs
 
     title, ranking = "Leaderboard", rule or "full"
     if name is not None:
         registry = Registry.standard(cards)
         _, card = registry.choose_report(name)
         title, ranking = card.title, rule or card.rule
-        systems = systems or [spec.name for spec in registry.choose_systems(card.systems)]
-        datasets = datasets or list(registry.choose_datasets(card.datasets))
     for folder in runs:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder of results; make one with `diarbench run`")
+    if name is not None:
+        stored = [run.run for run in find_runs(runs)]
+        systems = systems or _with_runs([s.name for s in registry.choose_systems(card.systems)], "system", stored)
+        datasets = datasets or _with_runs(list(registry.choose_datasets(card.datasets)), "dataset", stored)
     return read_board(
         runs,
         title=title,
@@ -104,6 +107,15 @@ def stored_board(
         datasets=datasets,
         limit=limit,
     )
+
+
+def _with_runs(names: list[str], key: str, stored: list[dict[str, Any]]) -> list[str]:
+    """Those of a report card that have run already; what hasn't is said, and doesn't keep the rest from being shown."""
+    known = {run[key] for run in stored}
+    absent = [name for name in names if name not in known]
+    if absent and known:
+        note(f"not run yet, and not shown: {', '.join(absent)}")
+    return [name for name in names if name in known] or names
 
 
 def _deliver(text: str, format: ReportFormat, output: Path | None, open_page: bool) -> None:

@@ -87,7 +87,7 @@ class Side:
         recordings = np.repeat(np.arange(len(turns)), [len(t) for t in turns])
         speakers = np.concatenate([t.codes for t in turns]) + firsts[recordings]
         starts, ends = np.concatenate([t.starts for t in turns]), np.concatenate([t.ends for t in turns])
-        order = np.lexsort((starts, speakers))
+        order = _order(speakers, starts)
         recordings, speakers, starts, ends = recordings[order], speakers[order], starts[order], ends[order]
         if np.any((speakers[1:] == speakers[:-1]) & (starts[1:] < ends[:-1])):
             recordings, speakers, starts, ends = _joined(recordings, speakers, starts, ends)
@@ -112,8 +112,12 @@ class Sweep:
         ranks, self._owner, cuts = _ranked(owners, times)
         self._reference_spans, self._hypothesis_spans, region_spans = ranks[0:2], ranks[2:4], ranks[4:6]
         self._zones = {collar: ranks[6 + 2 * i : 8 + 2 * i] for i, collar in enumerate(collars)}
+        # (recordings that have pieces,): the first piece of each
+        self._heads = np.flatnonzero(np.diff(self._owner, prepend=-1))
         lengths = np.zeros(len(cuts))
         lengths[:-1] = np.where(self._owner[1:] == self._owner[:-1], np.diff(cuts), 0.0)
+        # 0.036 + 0.25 and 0.536 - 0.25 differ in the last digit: what lies between them is rounding, not speech.
+        lengths[lengths < 1e-9] = 0.0
         self.lengths = lengths * (self._cover(*region_spans) > 0)  # (P,), s inside the scoring region
         self.references = self._cover(*self._reference_spans)  # (P,), reference speakers at once
         self.hypotheses = self._cover(*self._hypothesis_spans)  # (P,)
@@ -159,7 +163,9 @@ class Sweep:
 
     def per_recording(self, values: Floats) -> Floats:
         """Values of pieces summed by recording, (N,)."""
-        return np.asarray(np.bincount(self._owner, weights=values, minlength=self._size), dtype=np.float64)
+        sums = np.zeros(self._size)
+        sums[self._owner[self._heads]] = np.add.reduceat(values, self._heads) if len(self._heads) else 0.0
+        return sums
 
     def per_speaker(self, side: Side, weights: Floats) -> Floats:
         """Time in which each speaker of a side speaks (s), (S,)."""
@@ -226,10 +232,18 @@ def best_assignment(shared: Floats) -> tuple[Ints, Ints]:
     return found, partners
 
 
+def _order(groups: Ints, times: Floats) -> Ints:
+    """The order by group, then by time; as np.lexsort, in a third of its time: a sort that may swap equal times, and
+    then one of small integers."""
+    order = np.argsort(times)
+    keys = groups[order]
+    return order[np.argsort(keys.astype(np.uint16) if keys.max(initial=0) < 2**16 else keys, kind="stable")]
+
+
 def _ranked(owners: Sequence[Ints], times: Sequence[Floats]) -> tuple[list[Ints], Ints, Floats]:
     """The place of each time among all distinct (recording, time), and these: recordings (P,) and times (P,)."""
     owner, time = np.concatenate(owners), np.concatenate(times)
-    order = np.lexsort((time, owner))
+    order = _order(owner, time)
     owner, time = owner[order], time[order]
     new = np.ones(len(order), dtype=bool)
     new[1:] = (owner[1:] != owner[:-1]) | (time[1:] != time[:-1])

@@ -96,6 +96,16 @@ def test_a_report_card(diarbench, here):
     assert "Ours" in diarbench("report", "ours", "--format", "table").out
 
 
+def test_a_report_card_of_which_only_a_part_has_run(diarbench, here):
+    Path("reports").mkdir()
+    Path("reports/ours.toml").write_text('title = "Ours"\nsystems = ["good", "deaf"]\ndatasets = ["mine"]\n')
+    diarbench("run", "-s", "good", "-d", "mine")
+    answer = diarbench("report", "ours", "--format", "table")
+    assert answer.code == 0
+    assert "not run yet, and not shown: deaf" in answer.err
+    assert "good" in answer.out
+
+
 def test_a_plugin_arrives_by_entry_point(here, tmp_path_factory):
     target = tmp_path_factory.mktemp("site")
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]

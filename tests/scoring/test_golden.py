@@ -196,3 +196,40 @@ def on_frames(reference: Turns, hypothesis: Turns, uem: Spans | None) -> Pair:
         uem = ((float(start), float(max(turns.ends.max() for turns in (reference, hypothesis)))),)
     last = int(uem[-1][1] / 0.01)
     return Pair(*sides, tuple((frame(start) / 100, min(last, frame(end)) / 100) for start, end in uem))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dataset", "system"), [*SYSTEMS, ("voxconverse", "vbx-osd")])
+def test_every_recording_as_pyannote_scores_it(shared_data, dataset, system):
+    """To 1e-9 s, inside a region, at collar 0 and ±250 ms, with overlap and without."""
+    core = pytest.importorskip("pyannote.core")
+    metrics = pytest.importorskip("pyannote.metrics.diarization")
+    folder = shared_data / "published" / dataset
+    uems = read_uems(folder / "uem") if dataset != "voxconverse" else {}
+    hypotheses = read_references(folder / "hypotheses" / system)
+    rules = [ScoringRule(f"{c} {o}", c, o, "scored") for c in (0.0, 0.25) for o in ("score", "skip")]
+    for name, reference in references(folder).items():
+        hypothesis = hypotheses[name]
+        uem = uems.get(name) or ((0.0, float(max(reference.ends.max(), hypothesis.ends.max()))),)
+        ours = score_recording(reference, hypothesis, uem, rules)
+        region = core.Timeline([core.Segment(*span) for span in uem])
+        for rule in rules:
+            metric = metrics.DiarizationErrorRate(collar=2 * rule.collar, skip_overlap=rule.overlap == "skip")
+            found = metric.compute_components(
+                overlaps_joined(reference).to_annotation(), overlaps_joined(hypothesis).to_annotation(), uem=region
+            )
+            times = ours[rule.name]
+            assert (times.scored, times.missed, times.false_alarm, times.confusion) == pytest.approx(
+                [found[key] for key in ("total", "missed detection", "false alarm", "confusion")], abs=1e-9
+            ), (name, rule)
+
+
+def overlaps_joined(turns: Turns) -> Turns:
+    """A speaker's overlapping turns as one; those that touch stay two, which pyannote's support() would join."""
+    rows: list[list] = []
+    for turn in sorted(turns, key=lambda turn: (turn.speaker, turn.start)):
+        if rows and rows[-1][2] == turn.speaker and turn.start < rows[-1][1]:
+            rows[-1][1] = max(rows[-1][1], turn.end)
+        else:
+            rows.append([*turn])
+    return Turns.of(map(tuple, rows))

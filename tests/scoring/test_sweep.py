@@ -147,6 +147,13 @@ def test_speakers_are_mapped_over_the_region_or_over_what_is_scored():
     assert by_scored == pytest.approx((1.5, 1, 0, 0))
 
 
+def test_rounding_is_no_speech():
+    """A turn of twice the collar is all collar: 0.036 + 0.25 and 0.536 - 0.25 differ in the last digit."""
+    for start in range(3000):
+        turn = [(start / 1000, start / 1000 + 0.5, "A")]
+        assert full(turn, [], ((0, 10),), FAIR) == (0, 0, 0, 0), start
+
+
 # --- against a second scorer that counts frames and tries every mapping
 
 
