@@ -4,6 +4,7 @@ Knows nothing of files or systems.
 """
 
 from diarbench.scoring.detail import FileScore, JaccardErrors, SpeakerScore, detail_recordings
+from diarbench.scoring.purity import ClusterQuality, cluster_quality
 from diarbench.scoring.rules import FAIR, FORGIVING, FULL, RULES, ErrorTimes, ScoringRule, find_rule
 from diarbench.scoring.sweep import Pair, score_recording, score_recordings
 
@@ -12,12 +13,14 @@ __all__ = [
     "FORGIVING",
     "FULL",
     "RULES",
+    "ClusterQuality",
     "ErrorTimes",
     "FileScore",
     "JaccardErrors",
     "Pair",
     "ScoringRule",
     "SpeakerScore",
+    "cluster_quality",
     "detail_recordings",
     "find_rule",
     "score_recording",
