@@ -42,8 +42,10 @@ def cluster_quality(pairs: Sequence[Pair]) -> ClusterQuality:
     kinds = ("DiarizationPurity", "DiarizationCoverage", "DiarizationHomogeneity", "DiarizationCompleteness")
     metrics: list[Any] = [getattr(diarization, kind)() for kind in kinds]
     for pair in pairs:
-        reference, hypothesis = pair.reference.to_annotation(), pair.hypothesis.to_annotation()
-        region = Timeline([Segment(*span) for span in pair.uem]) if pair.uem is not None else None
+        sides = [pair.reference.to_annotation(), pair.hypothesis.to_annotation()]
+        if pair.uem is not None:  # pyannote.metrics 4.2 takes a UEM here, and does not use it
+            region = Timeline([Segment(*span) for span in pair.uem])
+            sides = [side.crop(region) for side in sides]
         for metric in metrics:
-            metric(reference, hypothesis, uem=region)
+            metric(*sides)
     return ClusterQuality(*(float(abs(metric)) for metric in metrics))
