@@ -13,6 +13,10 @@ import soundfile
 from hypothesis import settings
 from numpy.typing import NDArray
 
+from diarbench.cards import SystemCard, read_card
+from diarbench.errors import MissingRequirementError
+from diarbench.fetch import wheel_member
+
 # The same examples every time, however slow the machine; --hypothesis-profile=explore looks for new ones.
 settings.register_profile("stable", derandomize=True, deadline=None)
 settings.register_profile("explore", max_examples=3000, deadline=None)
@@ -95,3 +99,16 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     cache = tmp_path / "cache"
     monkeypatch.setenv("DIARBENCH_CACHE", str(cache))
     return cache
+
+
+@pytest.fixture(scope="session")
+def weights() -> dict[str, Path]:
+    """Local paths of the published weights "vad" and "embedding", as the built-in systems' cards name them."""
+    card = read_card(CHECKOUT / "systems" / "silero-ge2e" / "silero-ge2e.toml", SystemCard)
+    try:
+        return {
+            name: wheel_member(str(source.wheel), str(source.member), str(source.sha256))
+            for name, source in card.weights.items()
+        }
+    except MissingRequirementError as error:
+        pytest.skip(f"the published weights can't be had: {error}")

@@ -15,7 +15,7 @@ from diarbench.api import Scores, Total, describe
 from diarbench.report.text import NOTHING, plain
 
 if TYPE_CHECKING:
-    from diarbench.scoring import ErrorTimes, FileScore, ScoringRule, SpeakerScore
+    from diarbench.scoring import FileScore, ScoringRule, SpeakerScore
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~])")
 _FORMULA = re.compile(r"\s*[=+\-@\t\r＝＋－＠]")
@@ -184,7 +184,7 @@ def _rule_json(scores: Scores, rule: ScoringRule, per_speaker: bool) -> dict[str
         found = score[rule.name]
         recordings[name] = {
             **_recording_json(found),
-            "by_concurrency": [_times_json(times) for times in found.by_concurrency],
+            "by_concurrency": [times.as_json() for times in found.by_concurrency],
         }
         if per_speaker:
             recordings[name]["speakers"] = [_speaker_json(speaker) for speaker in found.speakers]
@@ -200,24 +200,14 @@ def _rule_json(scores: Scores, rule: ScoringRule, per_speaker: bool) -> dict[str
                 {"reference": reference, "hypothesis": hypothesis, "recordings": many}
                 for (reference, hypothesis), many in sorted(total.speaker_counts.items())
             ],
-            "by_concurrency": [_times_json(times) for times in total.by_concurrency],
+            "by_concurrency": [times.as_json() for times in total.by_concurrency],
         },
         "recordings": recordings,
     }
 
 
 def _rates_json(score: FileScore | Total) -> dict[str, Any]:
-    return {**_times_json(score.times), "jer": score.jaccard.jer}
-
-
-def _times_json(times: ErrorTimes) -> dict[str, float | None]:
-    return {
-        "der": times.der,
-        "missed": times.missed,
-        "false_alarm": times.false_alarm,
-        "confusion": times.confusion,
-        "scored": times.scored,
-    }
+    return {**score.times.as_json(), "jer": score.jaccard.jer}
 
 
 def _recording_json(score: FileScore | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from diarbench.errors import StoreError
 
 if TYPE_CHECKING:
     from diarbench.leaderboard import Column, Leaderboard, Line, Place, Score
-    from diarbench.scoring import ErrorTimes, ScoringRule
+    from diarbench.scoring import ScoringRule
     from diarbench.types import Complexity
 
 FORMAT = 1
@@ -88,23 +88,13 @@ def _score(board: Leaderboard, score: Score) -> dict[str, Any]:
         "complete": score.complete,
         "rules": {
             rule.name: {
-                "overall": _times(score.total(rule.name)) | {"der": score.der(rule.name)},
-                "recordings": {name: _times(times[rule.name]) for name, times in score.recordings.items()},
+                "overall": score.total(rule.name).as_json() | {"der": score.der(rule.name)},
+                "recordings": {name: times[rule.name].as_json() for name, times in score.recordings.items()},
             }
             for rule in board.rules
         },
         "failures": score.failures,
         "missing": score.missing,
-    }
-
-
-def _times(times: ErrorTimes) -> dict[str, float | None]:
-    return {
-        "der": times.der,
-        "missed": times.missed,
-        "false_alarm": times.false_alarm,
-        "confusion": times.confusion,
-        "scored": times.scored,
     }
 
 

@@ -97,3 +97,13 @@ class ErrorTimes:
     def der(self) -> float | None:
         """Diarization error rate as a fraction; None where no reference speech was scored."""
         return self.errors / self.scored if self.scored > 0 else None
+
+    def as_json(self) -> dict[str, float | None]:
+        """As plain data, the rate among it: the keys are documented in docs/json.md and docs/scoring.md."""
+        return {
+            "der": self.der,
+            "missed": self.missed,
+            "false_alarm": self.false_alarm,
+            "confusion": self.confusion,
+            "scored": self.scored,
+        }

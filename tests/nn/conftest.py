@@ -1,4 +1,4 @@
-"""The published weights that the built-in systems' cards name, and real samples."""
+"""Real samples."""
 
 from __future__ import annotations
 
@@ -9,24 +9,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from diarbench.cards import SystemCard, read_card
-from diarbench.errors import MissingRequirementError
-from diarbench.fetch import wheel_member
-
 CHECKOUT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="session")
-def weights() -> dict[str, Path]:
-    """Local paths of "vad" and "embedding"."""
-    card = read_card(CHECKOUT / "systems" / "silero-ge2e" / "silero-ge2e.toml", SystemCard)
-    try:
-        return {
-            name: wheel_member(str(source.wheel), str(source.member), str(source.sha256))
-            for name, source in card.weights.items()
-        }
-    except MissingRequirementError as error:
-        pytest.skip(f"the published weights can't be had: {error}")
 
 
 @pytest.fixture(scope="session")

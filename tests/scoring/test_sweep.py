@@ -4,7 +4,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from diarbench.rttm import merge_spans
@@ -210,7 +210,6 @@ def count_frames(
     return times, {(both - shared(chosen, scored)) / 100 for chosen in mappings if shared(chosen, over) == best}
 
 
-@settings(max_examples=200)
 @given(REFERENCES, HYPOTHESES, UEMS)
 def test_the_sweep_counts_what_frames_count(reference, hypothesis, uem):
     for rule in (*RULES, *REGION):
@@ -234,7 +233,6 @@ def joined(turns: Turns) -> Turns:
     return Turns.of(map(tuple, rows))
 
 
-@settings(max_examples=60)
 @given(turns("ABCDEFGH", 14), turns("rstuvwxyz", 14), UEMS)
 def test_the_sweep_agrees_with_pyannote(reference, hypothesis, uem):
     core = pytest.importorskip("pyannote.core")
@@ -248,6 +246,38 @@ def test_the_sweep_agrees_with_pyannote(reference, hypothesis, uem):
         )
         expected = [found[key] for key in ("total", "missed detection", "false alarm", "confusion")]
         assert parts(scores[rule.name]) == pytest.approx(expected, abs=1e-9), rule.name
+
+
+def drawn(generator: np.random.Generator, turns: int, speakers: int) -> Turns:
+    """Turns at random, some of them shared by two speakers, some overlapped by their own speaker."""
+    rows = []
+    for _ in range(turns):
+        start, length = round(generator.uniform(0, 60), 3), round(generator.gamma(1.5, 1.2), 3)
+        rows.append((start, start + length, str(generator.integers(speakers))))
+        if generator.random() < 0.15:
+            rows.append((start, start + length, str(generator.integers(speakers))))
+        if generator.random() < 0.15:
+            rows.append((start + length / 3, start + length * 1.3, rows[-1][2]))
+    return Turns.of(rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("cases", "turns", "speakers"), [(3000, 14, 6), (3, 600, 300)])
+def test_thousands_of_recordings_and_hundreds_of_speakers_as_pyannote_scores_them(cases, turns, speakers):
+    core = pytest.importorskip("pyannote.core")
+    metrics = pytest.importorskip("pyannote.metrics.diarization")
+    generator = np.random.default_rng(7)
+    uem = ((0.0, 20.0), (25.0, 70.0))
+    region = core.Timeline([core.Segment(*span) for span in uem])
+    for case in range(cases):
+        sides = [drawn(generator, int(generator.integers(turns + 1)), speakers) for _ in range(2)]
+        scores = score_recording(*sides, uem, RULES)
+        annotations = [joined(side).to_annotation() for side in sides]
+        for rule in RULES:
+            metric = metrics.DiarizationErrorRate(collar=2 * rule.collar, skip_overlap=rule.overlap == "skip")
+            found = metric.compute_components(*annotations, uem=region)
+            expected = [found[key] for key in ("total", "missed detection", "false alarm", "confusion")]
+            assert parts(scores[rule.name]) == pytest.approx(expected, abs=1e-9), (case, rule.name)
 
 
 # --- symmetries

@@ -12,9 +12,6 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from diarbench.cards import SystemCard, read_card
-from diarbench.errors import MissingRequirementError
-from diarbench.fetch import wheel_member
 from diarbench.types import Audio, Recording
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -34,19 +31,6 @@ def family() -> Callable[[str], ModuleType]:
         return module
 
     return load
-
-
-@pytest.fixture(scope="session")
-def weights() -> dict[str, Path]:
-    """Local paths of "vad" and "embedding"."""
-    card = read_card(CHECKOUT / "systems" / "silero-ge2e" / "silero-ge2e.toml", SystemCard)
-    try:
-        return {
-            name: wheel_member(str(source.wheel), str(source.member), str(source.sha256))
-            for name, source in card.weights.items()
-        }
-    except MissingRequirementError as error:
-        pytest.skip(f"the published weights can't be had: {error}")
 
 
 @pytest.fixture(scope="session")
