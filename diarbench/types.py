@@ -206,13 +206,51 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
+class PartSize:
+    """Part of a network: its CNN, its Transformer, its head."""
+
+    parameters: int
+    macs_1s: int  # multiply-accumulates on one second of audio, batch 1, as part of the whole network
+
+
+@dataclass(frozen=True, slots=True)
+class StageSize:
+    """One network of a system. Its multiply-accumulates (MACs) are for a batch of 1, each with its own input."""
+
+    parameters: int
+    macs_1s: int | None  # on one second of audio; None where the adapter doesn't say what a second is to the network
+    window: Seconds | None  # of audio that the network takes at a time; None: any length
+    macs_window: int | None  # on one such window
+    parts: Mapping[str, PartSize] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldWeights:
+    """Weights of one number type, as a built system holds them in memory."""
+
+    weights: int
+    bytes: int  # with the scales and zero points of quantized ones
+
+
+@dataclass(frozen=True, slots=True)
 class Complexity:
-    """Size of a system's networks, counted by the harness; None where a system exposes no modules."""
+    """Size of a system's networks, counted by the harness; None where a system exposes no modules.
+
+    Parameters and MACs are those of the networks unquantized, whatever precision they run at; `held` says what a
+    built system really holds.
+    """
 
     parameters: int | None  # weights as built: what a dense run computes with
     nonzero_parameters: int | None  # of these, not exactly zero
     parameters_by_stage: Mapping[str, int] = field(default_factory=dict)
     weight_bytes: int | None = None  # the weight files that the card names, on disk
+    stages: Mapping[str, StageSize] = field(default_factory=dict)  # where the adapter has `networks`
+    # The encoder is what the pruning papers count: the pretrained network without the head that follows it.
+    encoder_parameters: int | None = None
+    encoder_macs_1s: int | None = None  # alone, on one second
+    encoder_macs_window: int | None = None  # alone, on its own window
+    encoder_window: Seconds | None = None
+    held: Mapping[str, HeldWeights] = field(default_factory=dict)  # by number type: "float32", "int8", ...
 
 
 class System(Protocol):
@@ -224,4 +262,31 @@ class System(Protocol):
 
     def diarize(self, audio: Audio) -> Turns | Annotation | Iterable[tuple[float, float, Any]]:
         """Who spoke when in this recording, in seconds from its start."""
+        ...
+
+
+class Stream(Protocol):
+    """One recording, fed chunk by chunk. What a call returns is final: later calls only add to it."""
+
+    def push(self, samples: Samples) -> Turns | Annotation | Iterable[tuple[float, float, Any]]:
+        """Take the next chunk, (channels, samples); turns that are now final."""
+        ...
+
+    def finish(self) -> Turns | Annotation | Iterable[tuple[float, float, Any]]:
+        """The recording is over: the turns that are left."""
+        ...
+
+
+class Streaming(Protocol):
+    """What an adapter has besides `diarize` if it works online.
+
+    `chunk` and `look_ahead` (s) are its algorithmic latency, C + R: a turn can be final only once the chunk that holds
+    it is complete and so much more has been heard. Both may be attributes or properties.
+    """
+
+    chunk: Seconds  # C
+    look_ahead: Seconds  # R
+
+    def open(self, recording: Recording) -> Stream:
+        """A stream for one recording, of which nothing but its sample rate is known yet."""
         ...
