@@ -3,6 +3,7 @@
     runs/MACHINE/machine.json                                     the fingerprint
     runs/MACHINE/_datasets/NAME/DIGEST/dataset.json               facts, ids, lengths
                                       /reference.rttm, evaluation.uem
+    runs/MACHINE/_measures/SESSION.json                           cost of several systems, measured side by side
     runs/MACHINE/SYSTEM/DATASET/PLACE/KEY/run.json                identity, card, complexity
                                          /sessions/SESSION.json   provenance of each process that worked on it
                                          /recordings/ID.rttm, ID.json
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from diarbench import memo
-from diarbench.errors import StoreError
+from diarbench.errors import RttmError, StoreError
 from diarbench.files import read_json, sha256_of, without_home, write_json, write_whole
 from diarbench.leaderboard import Place
 from diarbench.measure.machine import machine_name
@@ -367,6 +368,27 @@ def find_machines(roots: Sequence[Path]) -> dict[str, dict[str, Any]]:
     """Fingerprints by machine name."""
     paths = [path for root in roots for path in sorted(root.glob("*/machine.json"))]
     return {path.parent.name: _read(path, ("name",)) for path in paths}
+
+
+def store_measure(root: Path, machine: str, session: str, value: Mapping[str, Any]) -> Path:
+    """Store what one measuring session found; the file. Raises StoreError where a name can't be a file's name."""
+    folder = root / machine / "_measures"
+    for name in (machine, session):
+        try:
+            check_id(name, folder)
+        except RttmError as error:
+            raise StoreError(f"{folder}: {name[:60]!r} can't be the name of a folder or file; choose another") from error
+    path = folder / f"{session}.json"
+    write_json(path, {"format": FORMAT, **_public({**value, "machine": machine, "session": session})})
+    return path
+
+
+def find_measures(roots: Sequence[Path]) -> list[dict[str, Any]]:
+    """All stored measuring sessions, in order of their start. Raises StoreError for one that can't be read."""
+    keys = ("session", "started", "machine", "device", "threads", "baseline", "systems")
+    paths = [path for root in roots for path in sorted(root.glob("*/_measures/[!.]*.json"))]
+    found = [_read(path, keys) for path in paths]
+    return sorted(found, key=lambda measure: (str(measure["started"]), str(measure["session"])))
 
 
 def describe_audio(recording: Recording) -> dict[str, Any] | None:
