@@ -30,18 +30,21 @@ _THREAD_VARIABLES = (
 
 
 class WorkerProcess:
-    """A worker at work. Neither it nor a process that its adapter started outlives the `with` block."""
+    """A worker at work. Neither it nor a process that its adapter started outlives the `with` block.
 
-    def __init__(self, order: Order) -> None:
+    `module` is what it runs; files in `pass_fds` stay open in it, and their numbers are its arguments.
+    """
+
+    def __init__(self, order: Order, module: str = "diarbench.execute.worker", pass_fds: tuple[int, ...] = ()) -> None:
         environment = dict(os.environ) | dict.fromkeys(_THREAD_VARIABLES, str(order.threads))
         # Sets of texts come in the same order in every process, so that a system that walks through one repeats itself.
         environment.setdefault("PYTHONHASHSEED", "0")
         # -P: files in the working folder don't shadow modules. A session of its own: one signal ends all it started,
         # and Ctrl-C reaches the parent alone.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "diarbench.execute.worker"],
+        self._process = subprocess.Popen(  # noqa: S603  a module of our own
+            [sys.executable, "-P", "-m", module, *map(str, pass_fds)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
-            start_new_session=True,
+            start_new_session=True, pass_fds=pass_fds,
         )  # fmt: skip
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -8,25 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
 import sys
-import threading
 import time
-import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
 from diarbench.audio import decode
-from diarbench.errors import AudioError, DiarbenchError, StoreError
+from diarbench.errors import AudioError, StoreError
+from diarbench.execute.child import all_of, begin, cpu_time, now, one_line, tell, trace, wait_for_gpu
 from diarbench.execute.loading import Adapter, Randomness, load_adapter, set_threads
 from diarbench.execute.messages import Order, Task
-from diarbench.files import without_home
 from diarbench.measure.beside import look
 from diarbench.measure.counts import count_modules
 from diarbench.measure.machine import load_average, peak_memory, settings, software
@@ -44,24 +39,16 @@ _CPU_SLACK = 0.1  # s
 
 def main() -> int:
     """Read an order, do it, report each step."""
-    events = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
-    parent = os.dup(0)
-    # An adapter, and the programs that it starts, read nothing and print to standard error.
-    with open(os.devnull, "rb") as nothing:
-        os.dup2(nothing.fileno(), 0)
-    os.dup2(2, 1)
-    with os.fdopen(os.dup(parent), "rb") as orders:
-        line = orders.readline()
-    if not line.endswith(b"\n"):
+    line, events = begin()
+    if not line:
         return 4  # the parent ended before it had said what to do
     order = Order.from_json(json.loads(line))
-    _end_with_parent(parent)
     try:
         last = Worker(order, events).work()
     except StoreError as error:
-        _tell(events, event="fatal", error=str(error))
+        tell(events, event="fatal", error=str(error))
         return 3
-    _tell(events, event=last)
+    tell(events, event=last)
     return 0
 
 
@@ -76,7 +63,7 @@ class Worker:
 
     def __init__(self, order: Order, events: TextIO) -> None:
         self._order, self._events = order, events
-        self._provenance = new_session(order.session, _now())
+        self._provenance = new_session(order.session, now())
         self._provenance |= {"machine": dict(order.machine), "load_average_before": load_average()}
         self._warm = False
 
@@ -88,13 +75,13 @@ class Worker:
         try:
             adapter = self._load()
         except BaseException as error:  # noqa: BLE001  whatever an adapter raises must become a visible failure
-            self._provenance |= {"error": _one_line(error), "detail": _trace(error)}
+            self._provenance |= {"error": one_line(error), "detail": trace(error)}
             for task in self._order.tasks:
                 folder = RunFolder(task.folder)
                 with self._held(folder, task):
                     folder.ensure_run(task.run)
                     self._store_session(folder, ended=True)
-            self._tell(event="unloadable", error=_one_line(error))
+            self._tell(event="unloadable", error=one_line(error))
             return "finished"
         self._tell(event="loaded")
         for task in self._order.tasks:
@@ -125,8 +112,8 @@ class Worker:
             self._tell(event="call", **names)
             call = self._call(adapter, audio)
         except BaseException as error:  # noqa: BLE001  one failing recording leaves the rest
-            folder.write_failure(recording.id, _one_line(error), _trace(error), self._order.session)
-            self._tell(event="failed", error=_one_line(error), **names)
+            folder.write_failure(recording.id, one_line(error), trace(error), self._order.session)
+            self._tell(event="failed", error=one_line(error), **names)
             return _device_lives(self._order.device)
         timing = call.timing if self._timed else None
         problem = call.problem if self._timed else None
@@ -169,21 +156,21 @@ class Worker:
         set_threads(self._order.threads)
         # The call that counts will fail alike and be recorded.
         with contextlib.suppress(BaseException):
-            _all_of(adapter.diarize(Audio(replace(audio.recording, duration=duration), cut)))
+            all_of(adapter.diarize(Audio(replace(audio.recording, duration=duration), cut)))
 
     def _call(self, adapter: Adapter, audio: Audio) -> _Call:
         """The call that counts: the clock holds `diarize` and nothing else."""
         device, threads = self._order.device, self._order.threads
         self._randomness.restore()
         set_threads(threads)
-        _wait_for_gpu(device)
-        seen, busy = look(self._order.mark), _cpu_time()
+        wait_for_gpu(device)
+        seen, busy = look(self._order.mark), cpu_time()
         with measured_stages() as stages:
             before = time.perf_counter()
-            output = _all_of(adapter.diarize(audio))
-            _wait_for_gpu(device)
+            output = all_of(adapter.diarize(audio))
+            wait_for_gpu(device)
             wall = time.perf_counter() - before
-        used = _cpu_time() - busy
+        used = cpu_time() - busy
         problem = None
         if not seen.alone or look(self._order.mark) != seen:
             problem = "another diarbench ran on this machine"
@@ -201,30 +188,11 @@ class Worker:
     def _store_session(self, folder: RunFolder, *, ended: bool) -> None:
         if ended:
             load, memory = load_average(), peak_memory()
-            self._provenance |= {"ended": _now(), "load_average_after": load, "peak_memory_bytes": memory}
+            self._provenance |= {"ended": now(), "load_average_after": load, "peak_memory_bytes": memory}
         folder.write_session(self._provenance)
 
     def _tell(self, **event: Any) -> None:
-        _tell(self._events, **event)
-
-
-def _all_of(output: object) -> object:
-    """What `diarize` returned, with all the work that it left for later done: a generator works while it is read."""
-    if isinstance(output, Turns | list | tuple | np.ndarray) or hasattr(output, "itertracks"):
-        return output
-    return list(output) if isinstance(output, Iterable) and not isinstance(output, str | bytes | Mapping) else output
-
-
-def _cpu_time() -> float:
-    """CPU time of this process, all its threads, and the programs that it started and that have ended (s)."""
-    times = os.times()
-    return time.process_time() + times.children_user + times.children_system
-
-
-def _wait_for_gpu(device: str) -> None:
-    torch = sys.modules.get("torch")
-    if device == "cuda" and torch is not None:
-        torch.cuda.synchronize()
+        tell(self._events, **event)
 
 
 def _device_lives(device: str) -> bool:
@@ -246,50 +214,6 @@ def _check_unchanged(recording: Recording, described: Mapping[str, Any]) -> None
     status = recording.path.stat()
     if (status.st_size, status.st_mtime_ns) != (described["bytes"], described["mtime_ns"]):
         raise AudioError(f"{recording.path}: changed while it was read; run again when nobody writes it")
-
-
-def _end_with_parent(parent: int) -> None:
-    """End this process, and all that it started, as soon as the parent is gone, however that ended."""
-    leads = hasattr(os, "killpg") and os.getpgrp() == os.getpid()  # not so when started by hand from a shell
-    if leads and sys.platform == "linux":
-        import fcntl
-
-        # The kernel does it at once, even while an adapter's C code holds the interpreter; a sandbox may forbid it.
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(parent, fcntl.F_SETOWN, -os.getpgrp())
-            fcntl.fcntl(parent, fcntl.F_SETSIG, signal.SIGKILL)
-            fcntl.fcntl(parent, fcntl.F_SETFL, fcntl.fcntl(parent, fcntl.F_GETFL) | os.O_ASYNC)
-
-    def watch() -> None:
-        os.read(parent, 1)  # nothing more is sent: this is its end
-        if leads:
-            os.killpg(os.getpgrp(), signal.SIGKILL)
-        os._exit(4)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _tell(events: TextIO, **event: Any) -> None:
-    events.write(json.dumps(event) + "\n")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")
-
-
-def _one_line(error: BaseException) -> str:
-    """What went wrong, fit to be shown: one line of printable characters without private paths."""
-    try:
-        text = " ".join(str(error).split()) or "no message"
-    except Exception:  # noqa: BLE001  an adapter's exception may fail to print itself
-        text = "a message that can't be printed"
-    name = "" if isinstance(error, DiarbenchError) else f"{type(error).__name__}: "
-    return "".join(letter if letter.isprintable() else "?" for letter in without_home(f"{name}{text}"))[:500]
-
-
-def _trace(error: BaseException) -> str:
-    text = without_home("".join(traceback.format_exception(error)))[-5000:]
-    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
 
 
 def _size(path: Path) -> int:
