@@ -165,7 +165,7 @@ class Worker:
         set_threads(threads)
         wait_for_gpu(device)
         seen, busy = look(self._order.mark), cpu_time()
-        with measured_stages() as stages:
+        with measured_stages(device) as stages:
             before = time.perf_counter()
             output = all_of(adapter.diarize(audio))
             wait_for_gpu(device)

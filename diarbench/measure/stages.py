@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from diarbench.types import Seconds
 
@@ -21,7 +23,12 @@ class StageClock:
         self._thread = threading.get_ident()
         self._open: list[str] = []
         self._since = 0.0
-        self.seconds: dict[str, Seconds] = {}
+        self._seconds: dict[str, Seconds] = {}
+
+    @property
+    def seconds(self) -> dict[str, Seconds]:
+        """Exclusive time per stage so far."""
+        return self._seconds
 
     @property
     def listens(self) -> bool:
@@ -41,8 +48,38 @@ class StageClock:
     def _book(self) -> None:
         now = self._clock()
         if self._open:
-            self.seconds[self._open[-1]] = self.seconds.get(self._open[-1], 0.0) + now - self._since
+            self._seconds[self._open[-1]] = self._seconds.get(self._open[-1], 0.0) + now - self._since
         self._since = now
+
+
+class GpuStageClock(StageClock):
+    """Exclusive time per stage on the GPU's own clock, by CUDA events.
+
+    The host runs ahead of the GPU, so its clock would book the time of one stage to whatever waits for it later. An
+    event is recorded in the current stream at each mark; nothing is waited for until `seconds` is asked.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._spans: list[tuple[str, Any, Any]] = []
+        self._event: Any = None
+
+    @property
+    def seconds(self) -> dict[str, Seconds]:
+        """Exclusive time per stage; waits until the GPU has passed the last mark."""
+        found: dict[str, Seconds] = {}
+        if self._event is not None:
+            self._event.synchronize()
+        for name, start, end in self._spans:
+            found[name] = found.get(name, 0.0) + start.elapsed_time(end) / 1000.0  # CUDA counts milliseconds
+        return found
+
+    def _book(self) -> None:
+        now = sys.modules["torch"].cuda.Event(enable_timing=True)
+        now.record()
+        if self._open:
+            self._spans.append((self._open[-1], self._event, now))
+        self._event = now
 
 
 _active: StageClock | None = None
@@ -67,10 +104,11 @@ def stage(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def measured_stages() -> Iterator[StageClock]:
-    """Collect the marks that run inside; one at a time per process."""
+def measured_stages(device: str = "cpu") -> Iterator[StageClock]:
+    """Collect the marks that run inside; one at a time per process. On "cuda", by the GPU's clock."""
     global _active
-    before, _active = _active, StageClock()
+    on_gpu = device == "cuda" and "torch" in sys.modules
+    before, _active = _active, GpuStageClock() if on_gpu else StageClock()
     try:
         yield _active
     finally:
