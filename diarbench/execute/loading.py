@@ -40,7 +40,7 @@ def load_adapter(order: Order) -> Loaded:
     random.seed(0)
     np.random.seed(0)
     before = time.perf_counter()
-    adapter_class = _import_adapter(order)
+    adapter_class = import_adapter(order)
     imported = time.perf_counter()
     set_threads(order.threads)
     _seed_torch()
@@ -117,7 +117,8 @@ def _build(adapter_class: type, order: Order) -> Any:
     return adapter_class(**arguments)
 
 
-def _import_adapter(order: Order) -> type:
+def import_adapter(order: Order) -> type:
+    """The class that an order names; its code is run. Raises AdapterError, and whatever that code raises."""
     if order.adapter_file is not None:
         module = _import_file(order.adapter_file)
     else:

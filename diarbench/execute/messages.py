@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from diarbench.types import Recording
 
 if TYPE_CHECKING:  # a worker starts sooner without the reading of cards
-    from diarbench.plan import Job
+    from diarbench.plan import Prepared
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,19 @@ class Order:
 
     @classmethod
     def of(
-        cls, job: Job, tasks: tuple[Task, ...], *, session: str, machine: Mapping[str, Any], mark: Path | None
+        cls,
+        prepared: Prepared,
+        tasks: tuple[Task, ...],
+        *,
+        device: str,
+        threads: int,
+        session: str,
+        machine: Mapping[str, Any],
+        mark: Path | None,
     ) -> Order:
-        """The order for the system of a job."""
+        """The order for a system."""
         from diarbench.plan import distribution_names
 
-        prepared = job.system
         return cls(
             system=prepared.spec.name,
             adapter_file=prepared.adapter.file,
@@ -77,8 +84,8 @@ class Order:
             weights=prepared.weights,
             files=prepared.files,
             distributions=tuple(distribution_names(prepared.spec.card.requires)),
-            device=job.device,
-            threads=job.threads,
+            device=device,
+            threads=threads,
             session=session,
             machine=machine,
             mark=mark,
@@ -107,16 +114,7 @@ class Order:
                     "run": dict(task.run),
                     "dataset": task.dataset,
                     "again": task.again,
-                    "recordings": [
-                        {
-                            "id": recording.id,
-                            "path": _text(recording.path),
-                            "duration": recording.duration,
-                            "sample_rate": recording.sample_rate,
-                            "channel": recording.channel,
-                        }
-                        for recording in task.recordings
-                    ],
+                    "recordings": [recording_to_json(recording) for recording in task.recordings],
                 }
                 for task in self.tasks
             ],
@@ -145,14 +143,27 @@ class Order:
                     run=task["run"],
                     dataset=task["dataset"],
                     again=task["again"],
-                    recordings=tuple(
-                        Recording(r["id"], _path(r["path"]), r["duration"], r["sample_rate"], r["channel"])
-                        for r in task["recordings"]
-                    ),
+                    recordings=tuple(recording_from_json(recording) for recording in task["recordings"]),
                 )
                 for task in value["tasks"]
             ),
         )
+
+
+def recording_to_json(recording: Recording) -> dict[str, Any]:
+    """A recording as plain data."""
+    return {
+        "id": recording.id,
+        "path": _text(recording.path),
+        "duration": recording.duration,
+        "sample_rate": recording.sample_rate,
+        "channel": recording.channel,
+    }
+
+
+def recording_from_json(value: Mapping[str, Any]) -> Recording:
+    """A recording from plain data."""
+    return Recording(value["id"], _path(value["path"]), value["duration"], value["sample_rate"], value["channel"])
 
 
 def _text(path: Path | None) -> str | None:

@@ -161,7 +161,16 @@ class _Runner:
             if part.missing
         )
         session = _session()
-        order = Order.of(self._work[0].job, tasks, session=session, machine=self._machine, mark=self._mark)
+        job = self._work[0].job
+        order = Order.of(
+            job.system,
+            tasks,
+            device=job.device,
+            threads=job.threads,
+            session=session,
+            machine=self._machine,
+            mark=self._mark,
+        )
         left = self._left()
         with WorkerProcess(order) as worker:
             reason = self._listen(worker)
