@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import diarbench
 from diarbench import memo
+from diarbench.costs import Measured, read_complexity, read_measured
 from diarbench.errors import InputError, RttmError, StoreError, did_you_mean
 from diarbench.files import digest_of, sha256_of
-from diarbench.leaderboard import Column, Entry, Leaderboard, Place, Score, Speed, rank
+from diarbench.leaderboard import REST, Column, Entry, Leaderboard, Place, Score, Speed, rank
 from diarbench.scoring import ErrorTimes, Pair, ScoringRule, score_recordings
-from diarbench.store import RunFolder, Stored, StoredDataset, find_datasets, find_machines, find_runs
-from diarbench.types import Complexity
+from diarbench.store import (
+    RunFolder,
+    Stored,
+    StoredDataset,
+    find_datasets,
+    find_machines,
+    find_measures,
+    find_runs,
+)
+from diarbench.types import Complexity, Seconds
 
 
 @contextlib.contextmanager
@@ -57,6 +67,7 @@ def read_board(
     if not runs:
         where = ", ".join(map(str, roots))
         raise InputError(f"no results in {where}; make some with `diarbench run`, or name another folder with --runs")
+    current = _identities(runs)
     runs = _chosen(runs, "system", systems)
     runs = _chosen(runs, "dataset", datasets)
     stored = find_datasets(roots)
@@ -67,6 +78,8 @@ def read_board(
     entries = [
         _entry(name, [run for run in runs if run.run["system"] == name], columns, versions, rules) for name in order
     ]
+    measures = find_measures(roots)
+    entries = [_with_measures(entry, measures, current) for entry in entries]
     return rank(
         entries,
         title=title,
@@ -122,6 +135,8 @@ def _entry(
     """One system: scores from its best run of each dataset, speeds from every place it ran at."""
     scores: dict[str, Score] = {}
     speeds: dict[Place, list[Speed | None]] = {}
+    stages: dict[Place, list[Mapping[str, Seconds] | None]] = {}
+    macs: list[int | None] = []
     sources: list[RunFolder] = []
     problems: list[str] = []
     for column in columns:
@@ -142,24 +157,76 @@ def _entry(
         sources.append(newest[best])
         problems += _disagreement(column, scored, best, rules[0].name)
         problems += _load_problems(newest[best], column, scored[best])
+        counts = [_macs(stored[place], column) for place in (best, *newest)]
+        macs.append(next((count for count in counts if count is not None), None))
         for place in newest:
             speeds.setdefault(place, []).append(_speed(stored[place], column))
+            stages.setdefault(place, []).append(_stages(stored[place], column))
             problems += _timing_problems(stored[place], column, place)
     if len({_system_identity(run) for run in sources}) > 1:
         problems.append("its results on different datasets come from different versions of the system or its libraries")
     latest = max(runs, key=lambda run: run.newest, default=None)
     card: Mapping[str, Any] = latest.run["card"] if latest is not None else {}
+    totals = {place: total for place, parts in speeds.items() if (total := _total(parts, len(columns))) is not None}
     return Entry(
         system=name,
         title=card.get("title", name),
         baseline=card.get("baseline"),
         compression=card.get("compression", {}),
         scores=scores,
-        speeds={place: total for place, parts in speeds.items() if (total := _total(parts, len(columns))) is not None},
+        speeds=totals,
         complexity=_complexity(sources),
         problems=tuple(dict.fromkeys(problems)),
         provenance=tuple({**run.run, "sessions": run.sessions} for run in sources),
+        # A GPU works on after a mark has ended: only a pass that waits for it can tell its stages apart.
+        stages={
+            place: shares
+            for place, total in totals.items()
+            if place.device == "cpu" and (shares := _all_stages(stages[place], total.wall)) is not None
+        },
+        pipeline_macs=_per_second(macs, columns),
     )
+
+
+def _identities(runs: Sequence[RunFolder]) -> dict[str, list[Mapping[str, Any]]]:
+    """By system: the versions of it that ran last, on any dataset at any place."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    by_dataset: dict[tuple[str, str], list[RunFolder]] = {}
+    for run in runs:
+        by_dataset.setdefault((run.run["system"], run.run["dataset"]), []).append(run)
+    for (system, _), group in by_dataset.items():
+        newest, _ = _newest_runs(group)
+        found.setdefault(system, []).extend(run.run["identity"]["system"] for run in newest.values())
+    return found
+
+
+def _with_measures(
+    entry: Entry, sessions: Sequence[Mapping[str, Any]], current: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> Entry:
+    """The entry with the newest measuring session at each place, of the version that the board shows; and notes on
+    what is not shown."""
+    measured: dict[Place, Measured] = {}
+    notes: dict[Place, str] = {}
+    for session in sessions:
+        found = session["systems"].get(entry.system)
+        if found is None:
+            continue
+        place = Place(session["machine"], session["device"], session["threads"])
+        where = f"{place.label} on {place.machine}"
+        baseline = session["systems"].get(session["baseline"], {})
+        if found.get("error"):
+            notes[place] = f"it could not be measured on {where}: {found['error']}"
+        elif found.get("identity") not in current[entry.system]:
+            notes[place] = f"what was measured on {where} was another version of it, and is not shown; measure it again"
+        elif session["baseline"] in current and baseline.get("identity") not in current[session["baseline"]]:
+            notes[place] = (
+                f"on {where} it was measured against another version of {session['baseline']}, and is not shown; "
+                "measure both again"
+            )
+        else:
+            measured[place] = read_measured(session, entry.system)
+            notes.pop(place, None)
+    return replace(entry, measured=measured, notes=(*entry.notes, *notes.values()))
 
 
 def _newest_runs(runs: Sequence[RunFolder]) -> tuple[dict[Place, RunFolder], list[str]]:
@@ -240,6 +307,57 @@ def _speed(stored: Mapping[str, Stored], column: Column) -> Speed | None:
     return total
 
 
+def _stages(stored: Mapping[str, Stored], column: Column) -> Mapping[str, Seconds] | None:
+    """Exclusive time by stage over all recordings of the column; None where one has none that can be read."""
+    found = []
+    for recording_id in column.recordings:
+        timing = stored[recording_id].result.get("timing") if recording_id in stored else None
+        if timing is None or not all(map(_is_count, timing["stages"].values())):
+            return None
+        found.append(timing["stages"])
+    return _added(found)
+
+
+def _all_stages(parts: Sequence[Mapping[str, Seconds] | None], wall: Seconds) -> Mapping[str, Seconds] | None:
+    """The stages of all columns, and the rest of the time; None where the system marks none."""
+    known = [part for part in parts if part is not None]
+    total = _added(known)
+    if len(known) < len(parts) or not total:
+        return None
+    rest = max(0.0, wall - sum(total.values()))
+    return {**total, REST: total.get(REST, 0.0) + rest}
+
+
+def _added(parts: Iterable[Mapping[str, Seconds]]) -> dict[str, Seconds]:
+    total: dict[str, Seconds] = {}
+    for part in parts:
+        for stage, seconds in part.items():
+            total[stage] = total.get(stage, 0.0) + seconds
+    return total
+
+
+def _macs(stored: Mapping[str, Stored], column: Column) -> int | None:
+    """Multiply-accumulates over all recordings of the column; None unless each was counted."""
+    total = 0
+    for recording_id in column.recordings:
+        macs = stored[recording_id].result.get("macs") if recording_id in stored else None
+        if not isinstance(macs, dict) or not macs or not all(isinstance(count, int) for count in macs.values()):
+            return None
+        total += sum(macs.values())
+    return total
+
+
+def _per_second(macs: Sequence[int | None], columns: Sequence[Column]) -> float | None:
+    """Multiply-accumulates per second of audio, over all columns; None unless all were counted."""
+    known = [count for count in macs if count is not None]
+    audio = sum(column.audio for column in columns)
+    return sum(known) / audio if len(known) == len(columns) and audio > 0 else None
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _timing_problems(stored: Mapping[str, Stored], column: Column, place: Place) -> list[str]:
     """Why a place shows no speed, though the system was timed there."""
     reasons: dict[str, int] = {}
@@ -288,5 +406,5 @@ def _system_identity(run: RunFolder) -> str:
 def _complexity(runs: Sequence[RunFolder]) -> Complexity | None:
     for run in sorted(runs, key=lambda run: run.newest, reverse=True):
         if (value := run.run.get("complexity")) is not None:
-            return Complexity(**value)
+            return read_complexity(value, f"{run.path / 'run.json'}, complexity")
     return None

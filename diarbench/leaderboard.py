@@ -6,8 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from diarbench.costs import Measured
 from diarbench.scoring.rules import ErrorTimes, ScoringRule
 from diarbench.types import Complexity, Seconds
+
+# The stage that holds what no mark of the adapter holds.
+REST = "other"
 
 
 class Place(NamedTuple):
@@ -101,6 +105,12 @@ class Entry:
     complexity: Complexity | None
     problems: tuple[str, ...] = ()  # beyond failed recordings: could not load, outputs differ between devices, ...
     provenance: tuple[Mapping[str, Any], ...] = ()  # one per stored run, as in run.json and its sessions
+    stages: Mapping[Place, Mapping[str, Seconds]] = field(
+        default_factory=dict
+    )  # of `speeds`' wall, exclusive; sum to it
+    pipeline_macs: float | None = None  # multiply-accumulates per second of audio, over all recordings of the board
+    measured: Mapping[Place, Measured] = field(default_factory=dict)  # of measuring sessions, the newest at each place
+    notes: tuple[str, ...] = ()  # what is not shown, and why; nothing that went wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +132,7 @@ class Leaderboard:
     rule: ScoringRule  # the one that ranks
     rules: tuple[ScoringRule, ...]
     columns: tuple[Column, ...]
-    places: tuple[Place, ...]
+    places: tuple[Place, ...]  # where any speed was measured, by running or in a measuring session
     lines: tuple[Line, ...]  # ranked ones first, best first
     machines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # fingerprints by machine name
     version: str = ""  # of diarbench
@@ -165,7 +175,7 @@ def rank(
                 delta={r.name: _difference(macro[r.name], base[r.name] if base else None) for r in rules},
             )
         )
-    places = sorted({place for entry in entries for place in entry.speeds})
+    places = sorted({place for entry in entries for place in (*entry.speeds, *entry.measured)})
     return Leaderboard(
         title=title,
         rule=rule,

@@ -377,7 +377,7 @@ def store_measure(root: Path, machine: str, session: str, value: Mapping[str, An
         try:
             check_id(name, folder)
         except RttmError as error:
-            raise StoreError(f"{folder}: {name[:60]!r} can't be the name of a folder or file; choose another") from error
+            raise StoreError(f"{folder}: {name[:60]!r} can't be a folder's or file's name; choose another") from error
     path = folder / f"{session}.json"
     write_json(path, {"format": FORMAT, **_public({**value, "machine": machine, "session": session})})
     return path
@@ -385,10 +385,16 @@ def store_measure(root: Path, machine: str, session: str, value: Mapping[str, An
 
 def find_measures(roots: Sequence[Path]) -> list[dict[str, Any]]:
     """All stored measuring sessions, in order of their start. Raises StoreError for one that can't be read."""
-    keys = ("session", "started", "machine", "device", "threads", "baseline", "systems")
-    paths = [path for root in roots for path in sorted(root.glob("*/_measures/[!.]*.json"))]
-    found = [_read(path, keys) for path in paths]
-    return sorted(found, key=lambda measure: (str(measure["started"]), str(measure["session"])))
+    kinds = dict.fromkeys(("session", "started", "machine", "device", "baseline"), str) | {"threads": int}
+    found = []
+    for path in (path for root in roots for path in sorted(root.glob("*/_measures/[!.]*.json"))):
+        measure = _read(path, (*kinds, "systems"))
+        if not _has(measure, {**kinds, "systems": dict}) or not all(
+            isinstance(it, dict) for it in measure["systems"].values()
+        ):
+            raise StoreError(f"{path}: not what `diarbench measure` writes; remove it, and measure again")
+        found.append(measure)
+    return sorted(found, key=lambda measure: (measure["started"], measure["session"]))
 
 
 def describe_audio(recording: Recording) -> dict[str, Any] | None:
