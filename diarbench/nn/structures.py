@@ -145,9 +145,8 @@ class Structure:
         heads, widths, layers = values["heads"], values["feed_forward"], kept["encoder_num_layers"]
         masks = kept["encoder_use_attention"], kept["encoder_use_feed_forward"]
         if not all(isinstance(each, Sequence) and len(each) == layers for each in (heads, widths, *masks)):
-            raise InputError(
-                f"{path}: heads, feed-forward widths and both use_ lists need {_shown(layers)} entries each"
-            )
+            problem = f"heads, widths and what is used need an entry for each of {_shown(layers)} layers"
+            raise InputError(f"{path}: {problem}")
         values["heads"] = [kept_heads if used else [] for kept_heads, used in zip(heads, masks[0], strict=True)]
         values["feed_forward"] = [width if used else 0 for width, used in zip(widths, masks[1], strict=True)]
         return _build({**values, "output_scale": True}, path)
@@ -189,11 +188,11 @@ def named_structure(name: str) -> Structure:
 
     `wavlm_base` and `wavlm_large`, DiariZen's names, are the unpruned ones too. Raises NotFoundError.
     """
-    path = _FOLDER / f"{_ALIASES.get(name, name)}.json"
-    if path.stem not in structure_names():
+    own = _ALIASES.get(name, name)
+    if own not in structure_names():
         known = [*structure_names(), *_ALIASES]
         raise NotFoundError(f"no WavLM structure is named {name}{did_you_mean(name, known)}")
-    return read_structure(path)
+    return read_structure(_FOLDER / f"{own}.json")
 
 
 def read_structure(path: Path) -> Structure:
