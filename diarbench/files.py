@@ -98,3 +98,10 @@ def _store_error(path: Path, error: OSError) -> StoreError:
             f"{path}: no space left on the disk; free some and run the same command again: what is done is kept"
         )
     return StoreError(f"{path}: can't be written ({error.strerror})")
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size

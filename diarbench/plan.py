@@ -23,6 +23,8 @@ from diarbench.types import Recording
 
 Device = Literal["cpu", "cuda"]
 
+_NO_GPU = "--device cuda: no NVIDIA GPU with a driver is found here; use --device cpu or auto"
+
 
 @dataclass(frozen=True)
 class Adapter:
@@ -83,7 +85,7 @@ def plan(
 
     has_gpu = bool(gpus()) if device != "cpu" else False
     if device == "cuda" and not has_gpu:
-        raise InputError("--device cuda: no NVIDIA GPU with a driver is found here; use --device cpu or auto")
+        raise InputError(_NO_GPU)
     jobs = []
     for spec in systems:
         prepared = prepare(spec)
@@ -94,6 +96,25 @@ def plan(
             recordings = tuple(labelled.recording for labelled in dataset.recordings)[:limit]
             jobs.append(Job(prepared, dataset, recordings, on, threads))
     return jobs
+
+
+def choose_device(device: str, specs: Sequence[SystemSpec]) -> Device:
+    """Where these systems are timed against each other: "auto" is the GPU if there is one and all of them can use it.
+
+    Raises InputError where one of them doesn't run on the device that is asked for, or there is no GPU.
+    """
+    from diarbench.measure.machine import gpus
+
+    if device == "auto":
+        device = "cuda" if gpus() and all("cuda" in spec.card.devices for spec in specs) else "cpu"
+    for spec in specs:
+        if device not in spec.card.devices:
+            raise InputError(
+                f"{spec.name} runs on {spec.card.devices[0]} only; what is timed against each other needs one device"
+            )
+    if device == "cuda" and not gpus():
+        raise InputError(_NO_GPU)
+    return "cuda" if device == "cuda" else "cpu"
 
 
 def prepare(spec: SystemSpec) -> Prepared:

@@ -1,0 +1,238 @@
+"""`diarbench measure`: what systems cost, timed against each other on this machine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import typer
+
+from diarbench.cli.common import CardsOption, Format, FormatOption, console, print_json
+from diarbench.cli.run import DeviceChoice, load_datasets
+from diarbench.errors import InputError
+
+if TYPE_CHECKING:
+    from diarbench.bench import Wanted
+    from diarbench.plan import Prepared
+    from diarbench.types import Recording
+
+
+def measure(
+    systems: Annotated[
+        list[str], typer.Option("--system", "-s", help="A system: name, pattern ('silero-*') or card. Repeatable.")
+    ],
+    baseline: Annotated[
+        str | None, typer.Option(help="What speed-ups are taken against [the cards' common one, or the first].")
+    ] = None,
+    dataset: Annotated[
+        str, typer.Option("--dataset", "-d", help="Where the audio comes from: a dataset's name or card.")
+    ] = "sample",
+    limit: Annotated[int, typer.Option(min=1, help="Its first N recordings are one call.")] = 1,
+    device: Annotated[
+        DeviceChoice, typer.Option(help="auto: the GPU if there is one and all of them can use it.")
+    ] = DeviceChoice.auto,
+    threads: Annotated[
+        str, typer.Option(metavar="N[,N...]", help="CPU threads; several show how systems scale.")
+    ] = "1",
+    batch: Annotated[
+        str, typer.Option(metavar="N[,N...]", help="Batch sizes for the encoders alone; max on a GPU; 0 for none.")
+    ] = "1",
+    window: Annotated[float, typer.Option(min=0.1, help="Seconds of the encoders' windows.")] = 8.0,
+    repeats: Annotated[int, typer.Option(min=5, help="Rounds; in each, every system takes one turn.")] = 15,
+    memory: Annotated[
+        str, typer.Option(metavar="M[,M...]", help="Minutes of audio at which peak memory is measured; 0 for none.")
+    ] = "1,10,60",
+    weights: Annotated[
+        bool, typer.Option("--weights/--no-weights", help="Without: encoders with random weights, and no audio.")
+    ] = True,
+    block: Annotated[
+        bool, typer.Option("--block", help="All turns of a system in a row: shows what interleaving saves you from.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the order within rounds.")] = 0,
+    runs: Annotated[Path, typer.Option(metavar="DIR", help="Where results are kept.")] = Path("runs"),
+    machine: Annotated[str | None, typer.Option(help="A name for this machine [from its hardware].")] = None,
+    cards: CardsOption = [],  # noqa: B006  typer reads it, nobody writes it
+    format: FormatOption = Format.table,
+) -> None:
+    """Parameters, MACs, speed, memory and energy of systems, with speed-ups that hold on a noisy machine."""
+    from diarbench.bench import Wanted
+    from diarbench.bench import measure as run_session
+    from diarbench.cli.measuretables import print_session
+    from diarbench.measure.machine import fingerprint, machine_name
+    from diarbench.plan import choose_device, prepare
+    from diarbench.registry import Registry
+    from diarbench.rttm import check_id
+    from diarbench.store import store_machine, store_measure
+
+    registry = Registry.standard(cards)
+    prepared = [prepare(spec) for spec in registry.choose_systems(systems)]
+    on = choose_device(device.value, [system.spec for system in prepared])
+    counts = _numbers(threads, "--threads", least=1)
+    batches: list[int | str] = [
+        size if size == "max" else int(size) for size in _words(batch, "--batch", on) if size != "0"
+    ]
+    minutes = [float(length) for length in _numbers(memory, "--memory", least=0) if length]
+    recordings, digest = _audio(registry, dataset, limit) if weights else ((), "")
+    facts = fingerprint()
+    name = check_id(machine, "--machine") if machine else machine_name(facts)
+    store_machine(runs, name, facts)
+    sessions = []
+    for position, number in enumerate(counts):
+        wanted = Wanted(
+            systems=prepared,
+            baseline=_baseline(baseline, prepared),
+            device=on,
+            threads=number,
+            dataset=dataset,
+            digest=digest,
+            recordings=recordings,
+            rounds=repeats,
+            batches=batches,
+            window=window,
+            minutes=minutes if position == 0 else (),
+            weights=weights,
+            order="block" if block else "interleaved",
+            seed=seed,
+        )
+        _check(wanted)
+        with _progress() as shown:
+            session = run_session(wanted, machine=name, facts=facts, progress=shown)
+        store_measure(runs, name, session["session"], session)
+        sessions.append(session)
+    if format is Format.json:
+        print_json({**sessions[0], "scaling": _scaling(sessions) if len(sessions) > 1 else None})
+    else:
+        print_session(sessions[0], console())
+        if len(sessions) > 1:
+            from diarbench.cli.measuretables import print_scaling
+
+            print_scaling(_scaling(sessions), console())
+    failed = {name: one["error"] for session in sessions for name, one in session["systems"].items() if one["error"]}
+    for system, error in failed.items():
+        typer.echo(f"failed: {system}: {error}", err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _audio(registry: Any, dataset: str, limit: int) -> tuple[tuple[Recording, ...], str]:
+    datasets = load_datasets(registry, [dataset])
+    if len(datasets) > 1:
+        raise InputError(f"--dataset {dataset} stands for {len(datasets)} datasets; name one")
+    recordings = tuple(labelled.recording for labelled in datasets[0].recordings[:limit])
+    silent = [recording.id for recording in recordings if recording.path is None]
+    if silent:
+        raise InputError(f"{dataset} comes without audio ({silent[0]}); name a dataset that has some")
+    return recordings, datasets[0].digest
+
+
+def _baseline(named: str | None, prepared: list[Prepared]) -> str:
+    """The one that was named; else the one that most cards name, if it takes part; else the first."""
+    from diarbench.errors import did_you_mean
+
+    names = [system.spec.name for system in prepared]
+    if named is not None:
+        if named not in names:
+            raise InputError(f"--baseline {named} is none of the systems{did_you_mean(named, names)}; add it with -s")
+        return named
+    wanted = [name for system in prepared if (name := system.spec.card.baseline) is not None and name in names]
+    return max(wanted, key=wanted.count) if wanted else names[0]
+
+
+def _check(wanted: Wanted) -> None:
+    if not wanted.weights and not wanted.batches:
+        raise InputError("--no-weights with --batch 0 leaves nothing to time; give a batch size")
+    first = next(system for system in wanted.systems if system.spec.name == wanted.baseline)
+    if first.problem is not None and wanted.weights:
+        raise InputError(f"the baseline {wanted.baseline} can't run here: {first.problem}")
+
+
+def _numbers(text: str, option: str, *, least: int) -> list[int]:
+    try:
+        found = [int(word) for word in text.split(",")]
+    except ValueError:
+        raise InputError(f"{option} {text}: whole numbers with commas between them, as 1,2,4") from None
+    if any(number < least for number in found):
+        raise InputError(f"{option} {text}: numbers from {least} on")
+    return list(dict.fromkeys(found))
+
+
+def _words(text: str, option: str, device: str) -> list[str]:
+    words = [word.strip() for word in text.split(",")]
+    if "max" in words and device != "cuda":
+        raise InputError(f"{option} max is for a GPU, whose memory sets the limit; on the CPU give a number")
+    if not all(word == "max" or word.isdigit() for word in words):
+        raise InputError(f"{option} {text}: whole numbers with commas between them, as 1,8,32; on a GPU also max")
+    return list(dict.fromkeys(words))
+
+
+def _scaling(sessions: list[dict[str, Any]]) -> dict[str, Any]:
+    """RTF of each system by number of threads."""
+    return {
+        name: {
+            str(session["threads"]): session["systems"][name]["speed"][session["device"]]["rtf"]
+            for session in sessions
+        }
+        for name in sessions[0]["systems"]
+    }  # fmt: skip
+
+
+class _Lines:
+    """One line per step on standard error: for pipes and logs."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def step(self, what: str, total: int) -> None:
+        """Say what begins."""
+        if total:
+            sys.stderr.write(f"{what} ({total})\n")
+
+    def advance(self) -> None:
+        """Nothing: a log needs no ticks."""
+
+
+class _Bar(_Lines):
+    """A bar per step on standard error."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(file=sys.stderr),
+            transient=True,
+            refresh_per_second=2,  # it runs beside what is timed
+        )
+        self._task = self._progress.add_task("starting", total=None)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def step(self, what: str, total: int) -> None:
+        """A new bar."""
+        self._progress.reset(self._task, description=what, total=total)
+
+    def advance(self) -> None:
+        """A part of the bar."""
+        self._progress.advance(self._task)
+
+
+def _progress() -> _Lines:
+    return _Bar() if sys.stderr.isatty() else _Lines()
