@@ -1,0 +1,263 @@
+"""EEND with vector clustering: who speaks in each window, whose voice that is, who speaks when.
+
+The pipeline is pyannote.audio's `SpeakerDiarization`; its costly steps are replaced by ones that give the same and
+cost less, and its rules can be exchanged for DiariZen's (`eend_recipes`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pyannote.audio.core.model import Model
+from pyannote.audio.core.plda import PLDA
+from pyannote.audio.pipelines.speaker_diarization import SpeakerDiarization
+from pyannote.core import Annotation, SlidingWindowFeature
+
+from diarbench.errors import AudioError, InputError, MissingRequirementError, did_you_mean
+from diarbench.measure import stage
+from diarbench.pipelines.eend_clustering import RuledAhc, RuledVbx, load_plda
+from diarbench.pipelines.eend_networks import SlidingSegmentation
+from diarbench.pipelines.eend_recipes import Ahc, Recipe, find_recipe
+from diarbench.pipelines.embedding_pool import PooledEmbedder, Window, shortest_mask, slot_masks
+from diarbench.pipelines.stitching import annotation_from_frames, majority, most_active, summed_activations
+from diarbench.types import Seconds, Turns
+
+PRECISIONS: Mapping[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class EendVc:
+    """One EEND-VC system: two networks and a recipe.
+
+    `segmentation` and `embedding` are pyannote.audio models (`eend_networks` makes such of others). `recipe` is a
+    name among `eend_recipes.RECIPES`, or settings of one's own. `plda` is the folder of a PLDA model, which VBx needs.
+    `window` and `hop` (s) go before the recipe's. Batches count windows; None is 32 on a GPU and, for embeddings on
+    the CPU, 1: caches make one window at a time the fastest there. `precision` is "fp32" or "bf16" (autocast; the
+    features and the pooling of embeddings stay single).
+
+    Batch sizes and pooling change nothing but rounding. Memory grows with the recording by its samples, by one
+    number per window, slot and frame, and by the distances between all embeddings that form clusters.
+
+    Raises NotFoundError for an unknown recipe, MissingRequirementError where VBx has no PLDA model, InputError for
+    other values that can't be used.
+    """
+
+    def __init__(
+        self,
+        segmentation: Model,
+        embedding: Model,
+        recipe: str | Recipe = "pyannote-community-1",
+        *,
+        plda: Path | None = None,
+        window: Seconds | None = None,
+        hop: Seconds | None = None,
+        segmentation_batch: int = 32,
+        embedding_batch: int | None = None,
+        device: str = "cpu",
+        precision: str = "fp32",
+    ) -> None:
+        recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
+        if precision not in PRECISIONS:
+            raise InputError(f"there is no precision {precision!r}{did_you_mean(precision, PRECISIONS)}")
+        if embedding_batch is None:
+            embedding_batch = 32 if torch.device(device).type == "cuda" else 1
+        for name, batch in (("segmentation_batch", segmentation_batch), ("embedding_batch", embedding_batch)):
+            if batch < 1:
+                raise InputError(f"{name} counts windows, 1 or more; got {batch}")
+        self.recipe = recipe
+        self.sample_rate = int(segmentation.audio.sample_rate)
+        window = window or recipe.window or float(segmentation.specifications.duration)
+        hop = hop or recipe.hop or 0.1 * window
+        _check_grid(window, hop, self.sample_rate)
+        dtype = PRECISIONS[precision]
+        self._pipeline = _Pipeline(
+            segmentation,
+            embedding,
+            recipe,
+            plda,
+            SlidingSegmentation(segmentation, window=window, hop=hop, batch=segmentation_batch, precision=dtype),
+            PooledEmbedder(embedding, batch=embedding_batch, precision=dtype, full_batches=device != "cpu"),
+        )
+        self._pipeline.to(torch.device(device))
+        self.window, self.hop = window, hop
+
+    def modules(self) -> Mapping[str, torch.nn.Module]:
+        """The networks by stage, as they run."""
+        return {"segmentation": self._pipeline._segmentation.model, "embedding": self._pipeline._embedding.model_}
+
+    def diarize(
+        self,
+        samples: NDArray[np.float32],
+        sample_rate: int,
+        *,
+        speakers: int | None = None,
+        min_speakers: int | None = None,
+        max_speakers: int | None = None,
+    ) -> Turns:
+        """Who spoke when, in seconds, in a signal of shape (samples,) or (1, samples).
+
+        The hints, where known: `speakers` is the exact number; without it `min_speakers` and `max_speakers` bound it,
+        before the recipe's own bounds. Raises AudioError for a signal with other channels, another rate than the
+        networks', or no samples; InputError for hints that contradict each other.
+        """
+        recipe = self.recipe
+        if speakers is None:
+            min_speakers = min_speakers if min_speakers is not None else recipe.min_speakers
+            max_speakers = max_speakers if max_speakers is not None else recipe.max_speakers
+        _check_hints(speakers, min_speakers, max_speakers)
+        waveform = _one_channel(samples, sample_rate, self.sample_rate)
+        with _flags_restored():
+            output = self._pipeline.apply(
+                {"waveform": waveform, "sample_rate": sample_rate, "uri": "recording"},
+                num_speakers=speakers,
+                min_speakers=min_speakers,
+                max_speakers=max_speakers,
+            )
+        return Turns.from_annotation(output.speaker_diarization)
+
+
+class _Pipeline(SpeakerDiarization):  # type: ignore[misc]
+    """pyannote.audio's pipeline with our steps in place of its own."""
+
+    def __init__(
+        self,
+        segmentation: Model,
+        embedding: Model,
+        recipe: Recipe,
+        plda: Path | None,
+        sliding: SlidingSegmentation,
+        pooled: PooledEmbedder,
+    ) -> None:
+        model = _plda_of(recipe, plda)
+        super().__init__(
+            segmentation=segmentation,
+            embedding=embedding,
+            embedding_exclude_overlap=recipe.exclude_overlap,
+            plda=model,
+            clustering="AgglomerativeClustering" if isinstance(recipe.clustering, Ahc) else "VBxClustering",
+        )
+        self.rules = recipe.rules
+        self._segmentation = sliding
+        self._pooled = pooled
+        if isinstance(recipe.clustering, Ahc):
+            self.clustering = RuledAhc(recipe.clustering, recipe.rules)
+        else:
+            self.clustering = RuledVbx(recipe.clustering, recipe.rules, model)
+        powerset = segmentation.specifications.powerset
+        if not powerset and recipe.rules.median_frames > 1:
+            raise InputError("a median filter needs a powerset network: set median_frames to 1 for this one")
+        chosen = {"min_duration_off": recipe.min_off} | ({} if powerset else {"threshold": recipe.onset})
+        self.instantiate({"segmentation": chosen, "clustering": self.clustering.parameters(instantiated=True)})
+
+    def get_segmentations(self, file: Any, hook: Any = None) -> SlidingWindowFeature:
+        """Who speaks in each window: (windows, frames, slots)."""
+        with stage("segmentation"):
+            segmentations = super().get_segmentations(file, hook=hook)
+            if self.rules.median_frames > 1:
+                segmentations.data = majority(segmentations.data, self.rules.median_frames)
+            return segmentations
+
+    def speaker_count(self, *arguments: Any, **options: Any) -> SlidingWindowFeature:
+        """How many speak in each frame of the recording: (frames, 1)."""
+        with stage("reconstruction"):
+            return super().speaker_count(*arguments, **options)
+
+    def get_embeddings(
+        self, file: Any, binary_segmentations: SlidingWindowFeature, exclude_overlap: bool = False, hook: Any = None
+    ) -> NDArray[np.float32]:
+        """Whose voice it is in each slot of each window: (windows, slots, dimensions)."""
+        windows, frames, slots = binary_segmentations.data.shape
+        shortest = -1
+        if exclude_overlap:
+            samples = binary_segmentations.sliding_window.duration * self._embedding.sample_rate
+            with torch.random.fork_rng(devices=[]):  # the least input is found by trying some noise
+                shortest = shortest_mask(frames, self._embedding.min_num_samples, samples)
+
+        def each_window() -> Iterator[Window]:
+            for chunk, decisions in binary_segmentations:
+                waveform, _ = self._audio.crop(file, chunk, mode="pad")
+                yield Window(waveform, slot_masks(decisions, exclude_overlap=exclude_overlap, shortest=shortest))
+
+        with stage("embedding"):
+            return self._pooled(each_window(), (windows, slots))
+
+    def reconstruct(
+        self, segmentations: SlidingWindowFeature, hard_clusters: NDArray[np.integer], count: SlidingWindowFeature
+    ) -> SlidingWindowFeature:
+        """Who speaks when: 0 or 1 for each frame and cluster."""
+        with stage("reconstruction"):
+            activations = summed_activations(segmentations, hard_clusters, count.sliding_window, len(count))
+            missing = int(count.data.max()) - activations.shape[1]
+            if missing > 0:
+                activations = np.pad(activations, ((0, 0), (0, missing)))
+            # pyannote.audio crops to the extent of both, which moves the frames' clock by its rules.
+            summed = SlidingWindowFeature(activations, count.sliding_window)
+            counts = count.crop(count.extent)
+            summed = summed.crop(count.extent, return_data=False)
+            return SlidingWindowFeature(most_active(summed.data, counts[:, 0]), summed.sliding_window)
+
+    def to_annotation(
+        self, discrete_diarization: SlidingWindowFeature, min_duration_on: float = 0.0, min_duration_off: float = 0.0
+    ) -> Annotation:
+        """Turns of each cluster, pauses shorter than `min_duration_off` (s) filled."""
+        with stage("reconstruction"):
+            turns = annotation_from_frames(discrete_diarization.data, discrete_diarization.sliding_window)
+            return turns.support(collar=min_duration_off) if min_duration_off > 0 else turns
+
+
+def _plda_of(recipe: Recipe, folder: Path | None) -> PLDA:
+    """The PLDA model in the folder; for AHC, which uses none, an empty one, since pyannote.audio insists on it."""
+    if isinstance(recipe.clustering, Ahc):
+        return PLDA.__new__(PLDA)
+    if folder is None:
+        raise MissingRequirementError(
+            "VBx clustering needs a PLDA model: name the folder of xvec_transform.npz and plda.npz, or choose AHC"
+        )
+    return load_plda(folder, recipe.clustering.lda_dimension)
+
+
+def _check_grid(window: Seconds, hop: Seconds, rate: int) -> None:
+    if hop > window:
+        raise InputError(f"a hop of {hop:g} s leaves gaps between windows of {window:g} s; make it {window:g} or less")
+    for name, time in (("window", window), ("hop", hop)):
+        if time <= 0 or abs(time * rate - round(time * rate)) > 1e-6:
+            raise InputError(
+                f"the {name}, {time:g} s, is not a whole number of samples at {rate} Hz; choose a near one"
+            )
+
+
+def _check_hints(speakers: int | None, least: int | None, most: int | None) -> None:
+    for name, value in (("speakers", speakers), ("min_speakers", least), ("max_speakers", most)):
+        if value is not None and value < 1:
+            raise InputError(f"{name} is 1 or more; got {value}")
+    if speakers is None and least is not None and most is not None and least > most:
+        raise InputError(f"min_speakers, {least}, is above max_speakers, {most}; change one of them")
+
+
+def _one_channel(samples: NDArray[np.float32], rate: int, wanted: int) -> torch.Tensor:
+    """The signal as float32 (1, samples), uncopied where it is that already."""
+    if rate != wanted:
+        raise AudioError(f"the networks take {wanted} Hz and the signal has {rate} Hz; resample it first")
+    signal = samples[None] if samples.ndim == 1 else samples
+    if signal.ndim != 2 or signal.shape[0] != 1 or signal.shape[1] == 0:
+        raise AudioError(f"a signal of one channel was expected, (samples,) or (1, samples); got shape {samples.shape}")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)  # nobody writes to it
+        return torch.from_numpy(np.ascontiguousarray(signal, dtype=np.float32))
+
+
+@contextlib.contextmanager
+def _flags_restored() -> Iterator[None]:
+    """No TF32 while pyannote.audio runs, which otherwise turns it off for good; afterwards as it was."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
