@@ -136,11 +136,14 @@ class RunFolder:
         *,
         audio: Mapping[str, Any] | None,
         timing_problem: str | None,
+        macs: Mapping[str, int | None] | None = None,
+        macs_problem: str | None = None,
     ) -> None:
         """Store a hypothesis and its timing. The JSON is written last: without it, nothing counts as done.
 
         `audio` is what `describe_audio` said, or None for a system that used none. `timing_problem` says why a timing
-        is no speed to show.
+        is no speed to show. `macs` are the multiply-accumulates of the networks by stage, None where they can't be
+        told, for which `macs_problem` gives the reason.
         """
         # A start that lies a hair below 0 would be written as a negative time, which no reader takes.
         rttm = format_rttm(recording_id, turns.crop(0.0, math.inf)).encode()
@@ -155,6 +158,8 @@ class RunFolder:
             "timing": None,
             "timing_counts": timing is not None and timing_problem is None,
             "timing_problem": timing_problem,
+            "macs": None if macs is None else dict(macs),
+            "macs_problem": macs_problem,
         }
         if timing is not None:
             value["timing"] = {"wall": timing.wall, "audio": timing.audio, "stages": dict(timing.stages)}
@@ -288,6 +293,7 @@ def new_session(session: str, started: str) -> dict[str, Any]:
         "settings": None,
         "import": None,
         "load": None,
+        "count_problem": None,
         "load_average_before": None,
         "load_average_after": None,
         "peak_memory_bytes": None,
@@ -489,6 +495,8 @@ def _is_result(value: object, recording_id: str) -> bool:
         and isinstance(counts, bool)
         and (problem is None or isinstance(problem, str))
         and not (counts and value["timing"] is None)
+        and _are_macs(value.get("macs"))  # older results have none
+        and isinstance(value.get("macs_problem"), str | None)
     )
 
 
@@ -496,6 +504,12 @@ def _has(value: object, kinds: Mapping[str, Any]) -> bool:
     """Whether a JSON value is null, or an object with keys of these kinds."""
     return value is None or (
         isinstance(value, dict) and all(isinstance(value.get(key), kind) for key, kind in kinds.items())
+    )
+
+
+def _are_macs(value: object) -> bool:
+    return value is None or (
+        isinstance(value, dict) and all(macs is None or (type(macs) is int and macs >= 0) for macs in value.values())
     )
 
 

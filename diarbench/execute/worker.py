@@ -11,23 +11,24 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
 from diarbench.audio import decode
-from diarbench.errors import AudioError, StoreError
+from diarbench.errors import AdapterError, AudioError, StoreError
 from diarbench.execute.child import all_of, begin, cpu_time, now, one_line, tell, trace, wait_for_gpu
 from diarbench.execute.loading import Adapter, Randomness, load_adapter, set_threads
 from diarbench.execute.messages import Order, Task
 from diarbench.measure.beside import look
-from diarbench.measure.counts import count_modules
+from diarbench.measure.calls import CallRecorder, Calls, PipelineCounter, PipelineMacs
+from diarbench.measure.counts import build_networks, count_system
 from diarbench.measure.machine import load_average, peak_memory, settings, software
 from diarbench.measure.stages import measured_stages
 from diarbench.store import RunFolder, describe_audio, new_session
-from diarbench.types import Audio, Complexity, Recording, Timing, Turns
+from diarbench.types import Audio, Recording, Timing, Turns
 
 # Long enough for a network to see speech-like input once; short enough not to matter.
 _WARM_UP = 5.0  # s of audio
@@ -56,6 +57,7 @@ class _Call(NamedTuple):
     turns: Turns
     timing: Timing
     problem: str | None  # why the timing doesn't count
+    calls: Calls | None  # of the system's networks, where it shows them
 
 
 class Worker:
@@ -66,6 +68,8 @@ class Worker:
         self._provenance = new_session(order.session, now())
         self._provenance |= {"machine": dict(order.machine), "load_average_before": load_average()}
         self._warm = False
+        self._recorder: CallRecorder | None = None
+        self._counter: PipelineCounter | None = None
 
     def work(self) -> str:
         """All tasks; returns the last event. A system that can't be built fails them all, visibly.
@@ -87,7 +91,7 @@ class Worker:
         for task in self._order.tasks:
             folder = RunFolder(task.folder)
             with self._held(folder, task):
-                folder.write_run({**task.run, "complexity": _plain(self._complexity)})
+                folder.write_run({**task.run, "complexity": asdict(self._complexity) if self._complexity else None})
                 self._store_session(folder, ended=False)
                 going = all(self._do(adapter, task, folder, recording) for recording in task.recordings)
                 self._store_session(folder, ended=True)
@@ -117,8 +121,17 @@ class Worker:
             return _device_lives(self._order.device)
         timing = call.timing if self._timed else None
         problem = call.problem if self._timed else None
-        session = self._order.session
-        folder.write_result(recording.id, call.turns, timing, session, audio=described, timing_problem=problem)
+        macs = self._macs(call)
+        folder.write_result(
+            recording.id,
+            call.turns,
+            timing,
+            self._order.session,
+            audio=described,
+            timing_problem=problem,
+            macs=macs.by_stage if macs else None,
+            macs_problem=macs.problem if macs else None,
+        )
         self._tell(event="done", wall=call.timing.wall, **names)
         return True
 
@@ -135,15 +148,38 @@ class Worker:
         }
         self._needs_audio = bool(getattr(adapter, "needs_audio", True))
         self._timed = bool(getattr(adapter, "timed", True))
+        self._size(adapter)
+        return adapter
+
+    def _size(self, adapter: Adapter) -> None:
+        """Count the system's networks. One that can't be counted still runs: the session says why it isn't."""
+        order = self._order
         modules = adapter.modules() if hasattr(adapter, "modules") else None
         weight_bytes = sum(_size(path) for path in order.weights.values()) if order.weights else None
-        self._complexity = count_modules(modules, weight_bytes)
-        return adapter
+        networks = None
+        try:
+            networks = build_networks(type(adapter), order.options)
+            self._complexity = count_system(modules, networks, weight_bytes)
+        except AdapterError as error:
+            networks = None
+            self._provenance["count_problem"] = one_line(error)
+            self._complexity = count_system(modules, None, weight_bytes)
+        if modules:
+            self._recorder, self._counter = CallRecorder(modules), PipelineCounter(modules, networks)
 
     def _audio(self, recording: Recording) -> Audio:
         if self._needs_audio:
             return decode(recording)
         return Audio(recording, np.zeros((1, 0), dtype=np.float32))
+
+    def _macs(self, call: _Call) -> PipelineMacs | None:
+        """What the networks did in the call that counted; outside the clock."""
+        if call.calls is None or self._counter is None:
+            return None
+        return self._counter.count(call.calls, call.timing.wall)
+
+    def _watched(self) -> contextlib.AbstractContextManager[Calls | None]:
+        return self._recorder.recording() if self._recorder is not None else contextlib.nullcontext()
 
     def _warm_up(self, adapter: Adapter, audio: Audio) -> None:
         """One call on a few seconds, so that lazy set-up is not booked to the first recording."""
@@ -155,7 +191,7 @@ class Worker:
         duration = cut.shape[-1] / audio.sample_rate
         set_threads(self._order.threads)
         # The call that counts will fail alike and be recorded.
-        with contextlib.suppress(BaseException):
+        with contextlib.suppress(BaseException), self._watched():
             all_of(adapter.diarize(Audio(replace(audio.recording, duration=duration), cut)))
 
     def _call(self, adapter: Adapter, audio: Audio) -> _Call:
@@ -165,7 +201,7 @@ class Worker:
         set_threads(threads)
         wait_for_gpu(device)
         seen, busy = look(self._order.mark), cpu_time()
-        with measured_stages(device) as stages:
+        with self._watched() as calls, measured_stages(device) as stages:
             before = time.perf_counter()
             output = all_of(adapter.diarize(audio))
             wait_for_gpu(device)
@@ -177,7 +213,7 @@ class Worker:
         elif device == "cpu" and used > _CPU_EXCESS * threads * wall + _CPU_SLACK:
             problem = f"it used {used / wall:.1f} CPU cores, not the {threads} that it was given (--threads)"
         stage_times = dict(stages.seconds)
-        return _Call(Turns.from_output(output), Timing(wall, audio.recording.duration, stage_times), problem)
+        return _Call(Turns.from_output(output), Timing(wall, audio.recording.duration, stage_times), problem, calls)
 
     @contextlib.contextmanager
     def _held(self, folder: RunFolder, task: Task) -> Iterator[None]:
@@ -218,17 +254,6 @@ def _check_unchanged(recording: Recording, described: Mapping[str, Any]) -> None
 
 def _size(path: Path) -> int:
     return sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) if path.is_dir() else path.stat().st_size
-
-
-def _plain(complexity: Complexity | None) -> Mapping[str, Any] | None:
-    if complexity is None:
-        return None
-    return {
-        "parameters": complexity.parameters,
-        "nonzero_parameters": complexity.nonzero_parameters,
-        "parameters_by_stage": dict(complexity.parameters_by_stage),
-        "weight_bytes": complexity.weight_bytes,
-    }
 
 
 if __name__ == "__main__":

@@ -16,11 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diarbench.errors import MissingRequirementError
+from diarbench.measure import Network
 from diarbench.nn.weights import load_exactly
+from diarbench.types import Seconds
 
 SAMPLE_RATE = 16000  # Hz
 FRAME = 160  # samples from one mel frame to the next: 10 ms
 MELS = 40
+WINDOW: Seconds = 1.6  # what the network was trained on
 _FFT = 400  # samples: 25 ms
 _BLOCK = 6000  # mel frames computed together: a minute, so that memory stays bounded for any length
 _UNITS = 256
@@ -66,6 +69,17 @@ class Ge2eEncoder(nn.Module):
             states, _ = layer(states)
         last = states[lengths - 1, torch.arange(len(lengths), device=lengths.device)]
         return functional.normalize(functional.relu(self.linear(last)).float(), dim=1)
+
+
+def network(*, window: Seconds = WINDOW, keep_units: float = 1.0) -> Network:
+    """The network without trained weights, for counting and timing; `keep_units` as in `remove_units`."""
+
+    def inputs(batch: int, seconds: Seconds) -> tuple[Tensor, Tensor]:
+        frames = round(seconds * SAMPLE_RATE / FRAME)
+        return torch.rand(frames, batch, MELS), torch.full((batch,), frames)
+
+    encoder = Ge2eEncoder([_units_to_keep(_UNITS, keep_units)] * 3)
+    return Network(encoder, inputs, window, {"LSTM": ["layers"], "linear": ["linear"]}, encoder="")
 
 
 def mel_power(samples: Tensor) -> Tensor:
@@ -128,8 +142,6 @@ def remove_units(encoder: Ge2eEncoder, keep: float) -> Ge2eEncoder:
     columns in the recurrent weights, and its columns in the layer above. The units with the smallest sum of squared
     weights over all of these go. Those are compared within a layer only.
     """
-    if not 0.0 < keep <= 1.0:
-        raise ValueError(f"keep is the fraction of hidden units to keep, above 0 and up to 1; got {keep}")
     layers = [layer.state_dict() for layer in encoder.layers]
     readers = [layer["weight_ih_l0"] for layer in layers[1:]] + [encoder.linear.weight.detach()]
     kept = [_largest_units(layer, reader, keep) for layer, reader in zip(layers, readers, strict=True)]
@@ -184,7 +196,13 @@ def _largest_units(layer: dict[str, Tensor], reader: Tensor, keep: float) -> Ten
     size = reader.shape[1]
     gates = sum(layer[name].reshape(4, size, -1).square().sum(dim=(0, 2)) for name in layer)
     weight = gates + layer["weight_hh_l0"].square().sum(dim=0) + reader.square().sum(dim=0)
-    return weight.argsort(descending=True, stable=True)[: max(1, round(keep * size))].sort().values
+    return weight.argsort(descending=True, stable=True)[: _units_to_keep(size, keep)].sort().values
+
+
+def _units_to_keep(size: int, keep: float) -> int:
+    if not 0.0 < keep <= 1.0:
+        raise ValueError(f"keep is the fraction of hidden units to keep, above 0 and up to 1; got {keep}")
+    return max(1, round(keep * size))
 
 
 def _our_name(name: str) -> str:

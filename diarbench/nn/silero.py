@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diarbench.errors import MissingRequirementError
+from diarbench.measure import Network
 from diarbench.nn.weights import load_exactly
+from diarbench.types import Seconds
 
 SAMPLE_RATE = 16000  # Hz
 CHUNK = 512  # samples per probability: 32 ms
@@ -110,3 +112,15 @@ class SileroVad(nn.Module):
         for convolution in self.convolutions:
             features = functional.relu(convolution(features))
         return features[:, :, 0]  # of four frames, the strides of two convolutions leave one
+
+
+def network() -> Network:
+    """The network without trained weights, for counting. It takes one recording at a time: a batch is refused."""
+
+    def inputs(batch: int, seconds: Seconds) -> tuple[Tensor]:
+        if batch != 1:
+            raise ValueError(f"SileroVad takes one signal at a time, not {batch}")
+        return (torch.rand(round(seconds * SAMPLE_RATE)) * 2 - 1,)
+
+    parts = {"STFT": ["basis"], "CNN": ["convolutions"], "LSTM": ["lstm"], "output": ["output"]}
+    return Network(SileroVad(), inputs, None, parts)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diarbench.errors import AdapterError
-from diarbench.measure import stage
+from diarbench.measure import Network, stage
 from diarbench.pipelines.vad import SpeechRules, speech_spans
 from diarbench.types import Audio, Seconds, Turns
 
@@ -66,5 +66,12 @@ class VadOnly:
         return Turns.of((start, end, "speaker1") for start, end in spans)
 
     def modules(self) -> Mapping[str, nn.Module]:
-        """The network, for counting."""
+        """The network as it runs."""
         return {"vad": self._vad}
+
+    @classmethod
+    def networks(cls, **_options: object) -> Mapping[str, Network]:
+        """The network without weights; no option changes its size."""
+        from diarbench.nn import silero
+
+        return {"vad": silero.network()}

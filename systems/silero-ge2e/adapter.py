@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from diarbench.errors import AdapterError
-from diarbench.measure import stage
+from diarbench.measure import Network, stage
 from diarbench.nn import ge2e, silero
 from diarbench.pipelines import clustering
 from diarbench.pipelines.embedding import embed_windows
@@ -40,7 +40,7 @@ class SileroGe2e:
         min_off: Seconds = SpeechRules.min_off,
         min_on: Seconds = SpeechRules.min_on,
         pad: Seconds = SpeechRules.pad,
-        window: Seconds = 1.6,  # of one embedding; GE2E was trained on 1.6 s
+        window: Seconds = ge2e.WINDOW,  # of one embedding
         hop: Seconds = 0.4,
         clusters: str = "ahc",  # or "spectral"
         threshold: float = 0.7,  # cosine distance at which AHC stops
@@ -83,7 +83,6 @@ class SileroGe2e:
         network = ge2e.Ge2eEncoder.load(weights["embedding"])
         network = ge2e.remove_units(network, keep_units) if keep_units != 1 else network
         network = ge2e.prune_rows(network, sparsity) if sparsity != 0 else network
-        self._counted = network  # quantized layers hide their weights from counting
         self._encoder = _at_precision(network, precision).to(self._device)
 
     def diarize(self, audio: Audio) -> Turns:
@@ -102,8 +101,15 @@ class SileroGe2e:
             return turns_from_windows(spans, windows, self.cluster(embeddings))
 
     def modules(self) -> Mapping[str, nn.Module]:
-        """The networks as they count, by stage; of quantized ones, what they were made from."""
-        return {"vad": self._vad, "embedding": self._counted}
+        """The networks as they run, by stage."""
+        return {"vad": self._vad, "embedding": self._encoder}
+
+    @classmethod
+    def networks(
+        cls, *, window: Seconds = ge2e.WINDOW, keep_units: float = 1.0, **_others: object
+    ) -> Mapping[str, Network]:
+        """The networks without weights, in full precision; of the options, only these two change their sizes."""
+        return {"vad": silero.network(), "embedding": ge2e.network(window=window, keep_units=keep_units)}
 
     def speech(self, samples: NDArray[np.float32]) -> Spans:
         """Where speech is (s) in a 16 kHz signal of shape (samples,)."""

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from diarbench.cards import SystemCard, read_card
 from diarbench.errors import AdapterError
+from diarbench.measure.calls import CallRecorder, PipelineCounter
+from diarbench.measure.counts import build_networks, count_system, macs_of
+from diarbench.measure.held import Holding
 from diarbench.measure.stages import measured_stages
 from diarbench.types import Audio, Turns
 
@@ -130,24 +133,96 @@ def test_stages(system: Any, speech: NDArray[np.float32], as_audio: AsAudio) -> 
     assert list(clock.seconds) == ["vad", "embedding", "clustering"]
 
 
+FLOAT32, BFLOAT16, INT8 = "float32", "bfloat16", "int8"
+
+
 @pytest.mark.parametrize(
-    ("options", "parameters", "nonzero"),
+    ("options", "parameters", "nonzero", "held"),
     [
-        ({}, 1_423_616, 1_423_616),
-        ({"precision": "int8"}, 1_423_616, 1_423_616),
-        ({"precision": "bf16"}, 1_423_616, 1_423_616),
-        ({"sparsity": 0.5}, 1_423_616, 715_008),
-        ({"sparsity": 0.5, "precision": "int8-mixed"}, 1_423_616, 715_008),
-        ({"keep_units": 0.75}, 822_016, 822_016),
+        ({}, 1_423_616, 1_423_616, {FLOAT32: (1_423_616, 5_694_464)}),
+        # 6,400 biases stay; seven matrices have a scale and a zero point of 16 bytes each.
+        ({"precision": "int8"}, 1_423_616, None, {INT8: (1_417_216, 1_417_328), FLOAT32: (6_400, 25_600)}),
+        ({"precision": "int8-mixed"}, 1_423_616, None, {INT8: (1_114_112, 1_114_192), FLOAT32: (309_504, 1_238_016)}),
+        ({"precision": "bf16"}, 1_423_616, 1_423_616, {BFLOAT16: (1_423_616, 2_847_232)}),
+        ({"sparsity": 0.5}, 1_423_616, 715_008, {FLOAT32: (1_423_616, 5_694_464)}),
+        ({"keep_units": 0.75}, 822_016, 822_016, {FLOAT32: (822_016, 3_288_064)}),
     ],
     ids=str,
 )
-def test_modules_count_what_was_built(build: Build, options: dict[str, Any], parameters: int, nonzero: int) -> None:
+def test_what_is_counted_is_what_was_built(
+    build: Build,
+    adapter: ModuleType,
+    options: dict[str, Any],
+    parameters: int,
+    nonzero: int | None,
+    held: dict[str, tuple[int, int]],
+) -> None:
     modules = build(**options).modules()
-    assert list(modules) == ["vad", "embedding"]
-    assert sum(weight.numel() for weight in modules["vad"].parameters()) == 309_633
-    assert sum(weight.numel() for weight in modules["embedding"].parameters()) == parameters
-    assert sum(int((weight != 0).sum()) for weight in modules["embedding"].parameters()) == nonzero
+    networks = build_networks(adapter.SileroGe2e, options)
+    found = count_system(modules, networks, None)
+    assert found is not None
+    assert found.parameters_by_stage == {"vad": 309_633, "embedding": parameters}
+    embedding = Holding()
+    embedding.add(modules["embedding"])
+    assert embedding.total == parameters
+    assert {name: (part.weights, part.bytes) for name, part in embedding.as_held().items()} == held
+    assert embedding.nonzero is not None
+    # INT8 makes zeros of the smallest weights.
+    assert embedding.nonzero == nonzero or (nonzero is None and 0.9 < embedding.nonzero / parameters < 1)
+
+
+@pytest.mark.parametrize(("keep_units", "width"), [(1.0, 256), (0.75, 192)])
+def test_multiplications(adapter: ModuleType, keep_units: float, width: int) -> None:
+    networks = build_networks(adapter.SileroGe2e, {"keep_units": keep_units, "precision": "int8", "window": 0.8})
+    assert networks is not None
+    # Four gates that read 40 mels or the layer below, and their own states; then 256 outputs of the last state.
+    frame = 4 * width * ((40 + width) + 2 * (width + width))
+    embedding = macs_of(networks["embedding"], 1.0)
+    assert (embedding.total, embedding.encoder) == (100 * frame + 256 * width,) * 2
+    assert embedding.by_part == {"LSTM": 100 * frame, "linear": 256 * width}
+    assert networks["embedding"].window == 0.8
+    # 32 chunks, the last one filled up: 258 filters of 256 samples at 4 places, four convolutions, one LSTM step.
+    convolutions = 3 * (129 * 128 * 4 + 128 * 64 * 2 + 64 * 64 * 1 + 64 * 128 * 1)
+    vad = macs_of(networks["vad"], 1.0)
+    assert vad.by_part == {
+        "STFT": 32 * 258 * 256 * 4,
+        "CNN": 32 * convolutions,
+        "LSTM": 32 * 4 * 128 * 256,
+        "output": 32 * 128,
+    }
+    assert vad.total == sum(vad.by_part.values())
+
+
+def test_networks_have_the_shapes_of_what_runs(build: Build, adapter: ModuleType) -> None:
+    for options in ({}, {"keep_units": 0.3}):
+        networks, modules = build_networks(adapter.SileroGe2e, options), build(**options).modules()
+        assert networks is not None
+        for stage, module in modules.items():
+            untrained = networks[stage].module.state_dict()
+            assert {name: weight.shape for name, weight in module.state_dict().items()} == {
+                name: weight.shape for name, weight in untrained.items()
+            }
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8", "int8-mixed"])
+def test_calls_are_counted_whatever_the_precision(
+    build: Build, adapter: ModuleType, speech: NDArray[np.float32], as_audio: AsAudio, precision: str
+) -> None:
+    system = build(precision=precision)
+    networks = build_networks(adapter.SileroGe2e, {"precision": precision})
+    recorder, counter = CallRecorder(system.modules()), PipelineCounter(system.modules(), networks)
+    with recorder.recording() as calls:
+        system.diarize(as_audio(speech))
+    found = counter.count(calls)
+    assert found.problem is None
+    assert sum(calls.counts["vad"].values()) == 1
+    assert networks is not None
+    assert found.by_stage["vad"] == macs_of(networks["vad"], 30.0).total
+    # Batches of windows that are almost all of 1.6 s, one each 0.4 s of speech or less.
+    embedding = found.by_stage["embedding"]
+    assert embedding is not None
+    one = macs_of(networks["embedding"], 1.6).total
+    assert 30 * one < embedding < 90 * one
 
 
 @pytest.mark.parametrize(
