@@ -24,10 +24,11 @@ SPEECH = 8.0  # s of reference speech in each recording
 
 
 RESULT = (
-    "format", "recording", "status", "session", "rttm_sha256", "audio", "timing", "timing_counts", "timing_problem"
+    "format", "recording", "status", "session", "rttm_sha256", "audio", "timing", "timing_counts", "timing_problem",
+    "macs", "macs_problem",
 )  # fmt: skip
 NESTED = [("audio", key) for key in ("bytes", "mtime_ns", "sha256")]
-NESTED += [("timing", key) for key in ("wall", "audio", "stages")]
+NESTED += [("timing", key) for key in ("wall", "audio", "stages")] + [("macs", "net")]
 
 
 class Shelf:
@@ -168,7 +169,7 @@ def test_a_result_that_was_tampered_with_breaks_nothing(shelf: Shelf, path: tupl
     shelf.dataset()
     folder = shelf.run()
     audio = {"bytes": 1, "mtime_ns": 1, "sha256": "0"}
-    folder.write_result("a", Turns.of([]), Timing(1.0, 1.0), "s", audio=audio, timing_problem=None)
+    folder.write_result("a", Turns.of([]), Timing(1.0, 1.0), "s", audio=audio, timing_problem=None, macs={"net": 3})
     file = folder.rttm_path("a").with_suffix(".json")
     whole = file.read_text()
     assert set(json.loads(whole)) == set(RESULT)
