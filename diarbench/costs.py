@@ -64,8 +64,7 @@ class Memory:
 
     loaded: int | None  # resident, once the system is built
     lengths: tuple[MemoryAt, ...]
-    growth_resident: float | None  # bytes for each hour of recording
-    growth_cuda: float | None
+    growth_per_hour: Mapping[str, float | None]  # of recording, in bytes: of "resident" and "cuda"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +202,7 @@ def _memory(value: Mapping[str, Any]) -> Memory:
     return Memory(
         loaded=_optional(value.get("loaded"), int),
         lengths=tuple(sorted(lengths, key=lambda at: at.minutes)),
-        growth_resident=_number(growth.get("resident")),
-        growth_cuda=_number(growth.get("cuda")),
+        growth_per_hour={kind: _number(growth.get(kind)) for kind in ("resident", "cuda")},
     )
 
 

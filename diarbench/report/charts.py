@@ -11,20 +11,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from diarbench.report import text
-from diarbench.report.columns import PARTS, parameters, place_label, rate, rtf
+from diarbench.report.columns import place_label
+from diarbench.report.values import PARTS, parameters, rate, rtf
 
 if TYPE_CHECKING:
     from diarbench.leaderboard import Column, Leaderboard, Line, Place
 
 Spec = dict[str, Any]
 
-_METHOD_COLOURS = tuple(f"var(--hue-{number})" for number in range(1, 9))
-_METHOD_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
+HUES = tuple(f"var(--hue-{number})" for number in range(1, 9))
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 _PART_COLOURS = {"missed": "var(--missed)", "false alarm": "var(--false-alarm)", "confusion": "var(--confusion)"}
-_ROW = 19  # height of a system's bar with its gap, pixels
+ROW = 19  # height of a system's bar with its gap, pixels
 _REACH = 10.0  # a system without counted networks is drawn up to this many times beyond the others' costs
 _HEADROOM = 1.5  # and up to this many times their highest DER
-_LOGARITHMIC = 5.0  # costs that span more than this factor get a logarithmic axis
+LOGARITHMIC = 5.0  # costs that span more than this factor get a logarithmic axis
 _FEWEST_FOR_SPREAD = 4  # recordings from which quartiles say something
 
 
@@ -46,13 +47,19 @@ class _Point:
 
 
 def cost_charts(board: Leaderboard) -> list[Chart]:
-    """Macro DER against parameters, and against RTF, one chart per place; ranked systems only."""
+    """Macro DER against parameters, against the pipeline's MACs where some are known, and against RTF, one chart per
+    place where something was timed; ranked systems only."""
     charts = [
         _cost_chart(
             board, "cost-parameters", "Macro DER against parameters", "parameters", parameters, text.count, ".5~s"
         )
     ]
-    for number, place in enumerate(board.places):
+    if any(line.entry.pipeline_macs is not None for line in board.lines):
+        title, axis = "Macro DER against MACs of the pipeline", "multiply-accumulates per second of audio"
+        macs = _cost_chart(board, "cost-macs", title, axis, lambda line: line.entry.pipeline_macs, text.count, ".5~s")
+        charts.append(macs)
+    timed = [place for place in board.places if any(rtf(line, place) is not None for line in board.lines)]
+    for number, place in enumerate(timed):
 
         def cost(line: Line, place: Place = place) -> float | None:
             return rtf(line, place)
@@ -157,14 +164,14 @@ def _cost_spec(points: Sequence[_Point], axis: str, show: Callable[[float], str]
     rows = [_row(point, point.line.entry.system in front, show) for point in points]
     methods = sorted({row["method"] for row in rows})
     costs = [point.cost for point in points]
-    wide = max(costs) / min(costs) > _LOGARITHMIC
+    wide = max(costs) / min(costs) > LOGARITHMIC
     kind = {"type": "log"} if wide else {"type": "linear", "zero": False}
     scale = alt.Scale(nice=False, padding=40, **kind)
     x = alt.X("cost:Q", title=axis, scale=scale, axis=alt.Axis(format=tick_format, tickCount=6))
     y = alt.Y("der:Q", title="macro DER (%)", scale=alt.Scale(zero=False, nice=True, padding=18))
     legend = alt.Legend(title="compression", orient="bottom", columns=4) if len(methods) > 1 else None
-    colours = alt.Scale(domain=methods, range=_cycle(_METHOD_COLOURS, len(methods)))
-    shapes = alt.Scale(domain=methods, range=_cycle(_METHOD_SHAPES, len(methods)))
+    colours = alt.Scale(domain=methods, range=cycle(HUES, len(methods)))
+    shapes = alt.Scale(domain=methods, range=cycle(SHAPES, len(methods)))
     tips = [alt.Tooltip(f"{key}:N", title=title) for key, title in _TIPS.items()]
     base = alt.Chart()
     steps = base.mark_line(interpolate="step-after", strokeDash=[5, 4], stroke="var(--faint)", strokeWidth=1.5)
@@ -183,7 +190,7 @@ def _cost_spec(points: Sequence[_Point], axis: str, show: Callable[[float], str]
         names.encode(x=x, y=y, text="system:N").properties(name="names"),
         data=alt.Data(values=rows),
     )
-    return _finished(chart.properties(width="container", height=340))
+    return finished(chart.properties(width="container", height=340))
 
 
 _TIPS = {
@@ -210,7 +217,7 @@ def _row(point: _Point, on_front: bool, show: Callable[[float], str]) -> dict[st
 def _error_spec(rows: Sequence[Mapping[str, Any]], totals: Sequence[Mapping[str, Any]]) -> Spec:
     import altair as alt
 
-    y = _system_axis([row["system"] for row in totals])
+    y = system_axis([row["system"] for row in totals])
     scale = alt.Scale(domain=list(_PART_COLOURS), range=list(_PART_COLOURS.values()))
     bars = (
         alt.Chart(alt.Data(values=rows))
@@ -228,13 +235,13 @@ def _error_spec(rows: Sequence[Mapping[str, Any]], totals: Sequence[Mapping[str,
         .mark_text(align="left", dx=4, fontSize=11, fill="var(--ink)")
         .encode(y=y, x="der:Q", text=alt.Text("der:Q", format=".1f"))
     )
-    return _finished(alt.layer(bars, sums).properties(width="container", height=_ROW * len(totals)))
+    return finished(alt.layer(bars, sums).properties(width="container", height=ROW * len(totals)))
 
 
 def _spread_spec(rows: Sequence[Mapping[str, Any]]) -> Spec:
     import altair as alt
 
-    y = _system_axis([row["system"] for row in rows])
+    y = system_axis([row["system"] for row in rows])
     tips = [
         alt.Tooltip(f"{key}:{kind}", title=title, format=form)
         for key, kind, title, form in (
@@ -251,10 +258,11 @@ def _spread_spec(rows: Sequence[Mapping[str, Any]]) -> Spec:
     reach = base.mark_rule(stroke="var(--faint)").encode(x=alt.X("least:Q", title="DER (%)"), x2="most:Q")
     box = base.mark_bar(height={"band": 0.6}, fill="var(--missed)", opacity=0.55).encode(x="low:Q", x2="high:Q")
     middle = base.mark_tick(thickness=2, fill="var(--ink)", stroke=None, height={"band": 0.6}).encode(x="median:Q")
-    return _finished(alt.layer(reach, box, middle).properties(width="container", height=_ROW * len(rows)))
+    return finished(alt.layer(reach, box, middle).properties(width="container", height=ROW * len(rows)))
 
 
-def _system_axis(names: list[str]) -> Any:
+def system_axis(names: list[str]) -> Any:
+    """The vertical axis of a chart with a row for each system, in this order."""
     import altair as alt
 
     return alt.Y(
@@ -262,7 +270,7 @@ def _system_axis(names: list[str]) -> Any:
     )
 
 
-def _finished(chart: Any) -> Spec:
+def finished(chart: Any) -> Spec:
     """The specification with the page's type and colours; raises altair's own error for a malformed chart."""
     ink, line = "var(--ink)", "var(--line)"
     styled = (
@@ -278,7 +286,8 @@ def _finished(chart: Any) -> Spec:
     return spec
 
 
-def _cycle(values: Sequence[str], length: int) -> list[str]:
+def cycle(values: Sequence[str], length: int) -> list[str]:
+    """As many values as that, beginning again where they end."""
     return [values[index % len(values)] for index in range(length)]
 
 

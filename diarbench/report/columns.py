@@ -4,14 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diarbench.report import text
+from diarbench.report.values import (
+    PARTS,
+    compared,
+    comparisons,
+    has_more_than_an_encoder,
+    has_zeros,
+    held_bytes,
+    macro_rate,
+    memory_minutes,
+    parameters,
+    peak_memory,
+    rtf,
+    speedup_text,
+    window_macs,
+)
 
 if TYPE_CHECKING:
+    from diarbench.costs import Measured, SpeedUp
     from diarbench.leaderboard import Column, Leaderboard, Line, Place
+    from diarbench.types import Complexity
 
-PARTS = {"missed": "missed", "false_alarm": "false alarm", "confusion": "confusion"}
+
+def _says_nothing(line: Line) -> str:
+    return ""
+
+
+def _never(line: Line) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,22 +49,50 @@ class TableColumn:
     show: Callable[[float], str]
     marks_best: bool = False  # whether the smallest value is marked
     of_cost: bool = False  # a size or a speed: floors without a network don't compete for the mark
+    in_full: Callable[[Line], str] = _says_nothing  # printed in place of the value: with an interval, with marks
+    remark: Callable[[Line], str] = _says_nothing  # more about the value, in words
+    faint: Callable[[Line], bool] = _never  # whether the value says nothing, for all that is known
+    is_baseline: Callable[[Line], bool] = _never  # whether the line is what others are compared with
+
+    def shown(self, line: Line) -> str:
+        """What is printed in the line."""
+        value = self.value(line)
+        return text.NOTHING if value is None else self.in_full(line) or self.show(value)
 
 
-def table_columns(board: Leaderboard, *, all_counts: bool = False) -> tuple[TableColumn, ...]:
+def table_columns(board: Leaderboard, *, everything: bool = False) -> tuple[TableColumn, ...]:
     """The columns from left to right: macro DER by rule, the difference to the baseline, DER by dataset, the three
-    errors, sizes, and RTF by place.
+    errors, sizes, MACs, and by place peak memory, RTF and speed-ups.
 
-    Non-zero parameters are a column where they print differently from the parameters in some line, or with
-    `all_counts`.
+    Columns of cost are left out where no line has a value, and counts of parameters that print like those of all
+    networks in every line. With `everything`, sizes and MACs always stand, and the ends of intervals are columns too.
     """
+    costs = [
+        *_sizes(),
+        *_macs(),
+        *(column for place in board.places for column in _memory(board, place)),
+        *(_speed(board, place) for place in board.places),
+        *(
+            column
+            for place, baseline in comparisons(board)
+            for column in _speedups(board, place, baseline, everything=everything)
+        ),
+    ]
     return (
         *_accuracy(board),
         *(_dataset(board, column) for column in board.columns),
         *(_part(board, part) for part in PARTS),
-        *_sizes(all_counts or any(has_zeros(line) for line in board.lines)),
-        *(_speed(board, place) for place in board.places),
+        *(column for column in costs if _stands(board, column, everything=everything)),
     )
+
+
+def _stands(board: Leaderboard, column: TableColumn, *, everything: bool) -> bool:
+    if everything and "." not in column.key:
+        return True
+    says = {"nonzero_parameters": has_zeros, "encoder_parameters": has_more_than_an_encoder}
+    if column.key in says:
+        return any(map(says[column.key], board.lines))
+    return any(column.value(line) is not None for line in board.lines)
 
 
 def best_values(board: Leaderboard, columns: tuple[TableColumn, ...]) -> Mapping[str, float]:
@@ -68,42 +119,6 @@ def is_best(column: TableColumn, line: Line, best: Mapping[str, float]) -> bool:
     return column.key in best and column.value(line) == best[column.key]
 
 
-def parameters(line: Line) -> int | None:
-    """Parameters as counted, or None where the system exposes no networks."""
-    complexity = line.entry.complexity
-    return complexity.parameters if complexity else None
-
-
-def has_zeros(line: Line) -> bool:
-    """Whether so many parameters are exactly zero that the two counts print differently."""
-    complexity = line.entry.complexity
-    if complexity is None or complexity.parameters is None or complexity.nonzero_parameters is None:
-        return False
-    return text.count(complexity.parameters) != text.count(complexity.nonzero_parameters)
-
-
-def rate(line: Line, column: Column, rule: str, part: str) -> float | None:
-    """One of the three errors of a dataset as a fraction of its scored speech; None unless it is complete."""
-    score = line.entry.scores.get(column.name)
-    if score is None or not score.complete:
-        return None
-    total = score.total(rule)
-    return float(getattr(total, part)) / total.scored if total.scored > 0 else None
-
-
-def macro_rate(line: Line, board: Leaderboard, part: str) -> float | None:
-    """Unweighted mean over datasets of one of the three errors, under the rule that ranks: they sum to macro DER."""
-    rates = [rate(line, column, board.rule.name, part) for column in board.columns]
-    known = [value for value in rates if value is not None]
-    return sum(known) / len(known) if known and len(known) == len(rates) else None
-
-
-def rtf(line: Line, place: Place) -> float | None:
-    """Real-time factor at that place, or None where it was not timed there."""
-    speed = line.entry.speeds.get(place)
-    return speed.rtf if speed is not None and speed.audio > 0 else None
-
-
 def _accuracy(board: Leaderboard) -> list[TableColumn]:
     columns = [
         TableColumn(
@@ -119,7 +134,17 @@ def _accuracy(board: Leaderboard) -> list[TableColumn]:
     ]
     name = board.rule.name
     note = f"Macro DER under {name} less that of the system's baseline, in percentage points; below zero is better"
-    return [*columns, TableColumn(f"delta.{name}", "Macro DER (%)", "Δ", note, lambda at: at.delta[name], text.points)]
+    baselines = {line.entry.baseline for line in board.lines}
+    delta = TableColumn(
+        key=f"delta.{name}",
+        group="Macro DER (%)",
+        head="Δ",
+        note=note,
+        value=lambda line: line.delta[name],
+        show=text.points,
+        is_baseline=lambda line: line.entry.system in baselines,
+    )
+    return [*columns, delta]
 
 
 def _dataset(board: Leaderboard, column: Column) -> TableColumn:
@@ -152,24 +177,79 @@ def _part(board: Leaderboard, part: str) -> TableColumn:
     )
 
 
-def _sizes(nonzero: bool) -> list[TableColumn]:
-    def nonzero_parameters(line: Line) -> float | None:
-        return line.entry.complexity.nonzero_parameters if line.entry.complexity else None
+def _counted(value: Callable[[Complexity], float | None]) -> Callable[[Line], float | None]:
+    def of_line(line: Line) -> float | None:
+        return value(line.entry.complexity) if line.entry.complexity is not None else None
 
-    def weight_bytes(line: Line) -> float | None:
-        return line.entry.complexity.weight_bytes if line.entry.complexity else None
+    return of_line
 
-    built = "Weights of the networks as built, counted: what a dense run computes with"
-    files = "The weight files that the card names, on disk (1 MB is a million bytes)"
-    columns = [
-        TableColumn("parameters", "Size", "parameters", built, parameters, text.count, True, True),
-        TableColumn(
-            "nonzero_parameters", "Size", "non-zero", "Of the parameters, those not exactly zero", nonzero_parameters,
-            text.count, True, True,
-        ),
-        TableColumn("weight_bytes", "Size", "weights", files, weight_bytes, text.size, True, True),
+
+def _sizes() -> list[TableColumn]:
+    def size(key: str, head: str, note: str, value: Callable[[Line], float | None], **more: Any) -> TableColumn:
+        show = text.size if key.endswith("bytes") else text.count
+        return TableColumn(key, "Size", head, note, value, show, marks_best=True, of_cost=True, **more)
+
+    def held(line: Line) -> str:
+        kinds = line.entry.complexity.held if line.entry.complexity is not None else {}
+        return "; ".join(
+            f"{text.plain(kind)}: {text.count(held.weights)} weights in {text.size(held.bytes)}"
+            for kind, held in kinds.items()
+        )
+
+    return [
+        size("parameters", "parameters", "Weights of the networks as built, counted: what a dense run computes with",
+             parameters),
+        size("nonzero_parameters", "non-zero", "Of the parameters, those not exactly zero",
+             _counted(lambda of: of.nonzero_parameters)),
+        size("encoder_parameters", "encoder", "Parameters of the pretrained network alone, without the head that "
+             "follows it: what pruning papers count", _counted(lambda of: of.encoder_parameters)),
+        size("weight_bytes", "files", "The weight files that the card names, on disk (1 MB is a million bytes)",
+             _counted(lambda of: of.weight_bytes)),
+        size("held_bytes", "held", "All weights of the built system in memory, at the precision that they have there, "
+             "with the scales of quantized ones", _counted(held_bytes), remark=held),
     ]  # fmt: skip
-    return [column for column in columns if nonzero or column.key != "nonzero_parameters"]
+
+
+def _macs() -> list[TableColumn]:
+    def macs(key: str, head: str, note: str, value: Callable[[Line], float | None], **more: Any) -> TableColumn:
+        return TableColumn(f"macs_{key}", "MACs", head, note, value, text.count, marks_best=True, of_cost=True, **more)
+
+    def window(line: Line) -> str:
+        seconds = line.entry.complexity.encoder_window if line.entry.complexity is not None else None
+        return f"window of {seconds:g} s" if seconds else ""
+
+    return [
+        macs("encoder_1s", "encoder, 1 s", "Multiply-accumulates of the encoder alone on one second of audio: what "
+             "pruning papers count", _counted(lambda of: of.encoder_macs_1s)),
+        macs("window_per_s", "encoder, own window, per s", "Multiply-accumulates of the encoder alone on a window of "
+             "its own length, for each second of it", _counted(window_macs), remark=window),
+        macs("pipeline_per_s", "pipeline, per s", "Multiply-accumulates of all networks as often as they were really "
+             "called, for each second of audio of all datasets here", lambda line: line.entry.pipeline_macs),
+    ]  # fmt: skip
+
+
+def _memory(board: Leaderboard, place: Place) -> list[TableColumn]:
+    minutes = memory_minutes(board, place)
+    if minutes is None:
+        return []
+    label, length = place_label(board, place), f"{minutes:g} min"
+
+    def column(kind: str, key: str, what: str, words: str) -> TableColumn:
+        return TableColumn(
+            key=f"{key}.{_key(place)}",
+            group=f"Peak memory, {place.machine}",
+            head=f"{label}{what}, {length}",
+            note=f"{words} of a fresh process on {length} of audio, on {place.machine}, {label}",
+            value=lambda line: peak_memory(line, place, minutes, kind),
+            show=text.size,
+            marks_best=True,
+            of_cost=True,
+        )
+
+    return [
+        column("resident", "memory", "" if place.device == "cpu" else ", host", "Largest resident memory"),
+        column("cuda", "gpu_memory", ", its own", "Largest memory on the GPU"),
+    ]
 
 
 def place_label(board: Leaderboard, place: Place) -> str:
@@ -178,10 +258,14 @@ def place_label(board: Leaderboard, place: Place) -> str:
     return place.label if len(alike) < 2 else f"{place.label}, {text.many(place.threads, 'thread')}"
 
 
+def _key(place: Place) -> str:
+    return f"{place.machine}.{place.device}.{place.threads}"
+
+
 def _speed(board: Leaderboard, place: Place) -> TableColumn:
     label = place_label(board, place)
     return TableColumn(
-        key=f"rtf.{place.machine}.{place.device}.{place.threads}",
+        key=f"rtf.{_key(place)}",
         group=f"RTF, {place.machine}",
         head=label,
         note=f"Real-time factor on {place.machine}, {label}: wall time in diarize() per second of audio, "
@@ -191,3 +275,75 @@ def _speed(board: Leaderboard, place: Place) -> TableColumn:
         marks_best=True,
         of_cost=True,
     )
+
+
+def _speedups(board: Leaderboard, place: Place, baseline: str, *, everything: bool) -> list[TableColumn]:
+    """The median with its interval; with `everything`, also what it is made of, as numbers."""
+    label, base = place_label(board, place), text.plain(baseline)
+    note = (
+        f"How many times faster than {base} on {place.machine}, {label}: median of the ratios within the rounds of one "
+        f"session, with a bootstrap interval. {text.WITHIN_NOISE}: within the session's noise. {text.BUSY}: other work "
+        "was seen on the machine"
+    )
+
+    def number(of: Callable[[Measured, SpeedUp], float]) -> Callable[[Line], float | None]:
+        def of_line(line: Line) -> float | None:
+            found = compared(line, place, baseline)
+            return of(*found) if found is not None else None
+
+        return of_line
+
+    def words(of: Callable[[Measured, SpeedUp], str]) -> Callable[[Line], str]:
+        def of_line(line: Line) -> str:
+            found = compared(line, place, baseline)
+            return of(*found) if found is not None else ""
+
+        return of_line
+
+    def column(key: str, value: Callable[[Measured, SpeedUp], float], **more: Any) -> TableColumn:
+        return TableColumn(
+            key=f"{key}.{_key(place)}.{baseline}",
+            group=f"Speed-up, {place.machine}",
+            head=f"{label}, to {base}",
+            note=note,
+            value=number(value),
+            show=text.times,
+            **more,
+        )
+
+    def is_within_noise(line: Line) -> bool:
+        found = compared(line, place, baseline)
+        return found is not None and found[1].verdict == "within noise"
+
+    def is_baseline(line: Line) -> bool:
+        return line.entry.system == baseline and place in line.entry.measured
+
+    main = column(
+        "speedup",
+        lambda _, ratio: ratio.median,
+        in_full=words(speedup_text),
+        remark=words(_session),
+        faint=is_within_noise,
+        is_baseline=is_baseline,
+    )
+    if not everything:
+        return [main]
+    return [
+        main,
+        column("speedup_low", lambda _, ratio: ratio.low),
+        column("speedup_high", lambda _, ratio: ratio.high),
+        column("speedup_within_noise", lambda _, ratio: int(ratio.verdict == "within noise")),
+        column("speedup_busy", lambda measured, _: int(measured.busy)),
+    ]
+
+
+def _session(measured: Measured, ratio: SpeedUp) -> str:
+    """Where a speed-up comes from, and how far it can be believed."""
+    parts: list[str] = [ratio.verdict]
+    if measured.floor is not None:
+        parts.append(f"noise floor ±{text.percent(measured.floor)} %")
+    if measured.rounds is not None:
+        parts.append(text.many(measured.rounds, "round"))
+    if measured.busy:
+        parts.append(f"the machine was busy: {text.plain('; '.join(measured.reasons)) or 'no reason is stored'}")
+    return ", ".join([*parts, f"session {text.plain(measured.session)}"])

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from diarbench.report import text
-from diarbench.report.columns import best_values, has_zeros, is_best, table_columns
+from diarbench.report.columns import best_values, is_best, table_columns
+from diarbench.report.measures import details, notes_on, sessions, speedup_legend
 from diarbench.report.provenance import common_facts, flatten, provenance_tables
 from diarbench.report.troubles import troubles
+from diarbench.report.values import PARTS, comparisons, has_zeros
 
 if TYPE_CHECKING:
     import jinja2
@@ -21,11 +23,21 @@ if TYPE_CHECKING:
 
     from diarbench.leaderboard import Column, Leaderboard, Line
     from diarbench.report.columns import TableColumn
+    from diarbench.report.measures import Session
 
 # The page stays under 2 MB: the chart library takes 0.9 MB, so what grows with the results is bounded, and the
 # page says what it leaves out.
 _MOST_RECORDING_CELLS = 16_000
 _MOST_TROUBLES = 200
+# What a reader may hide, by the first word of a column's key. Where the window is narrow, the first ones give way.
+_KINDS: Mapping[str, tuple[str, ...]] = {
+    "errors": tuple(PARTS),
+    "encoder": ("encoder_parameters", "macs_encoder_1s", "macs_window_per_s"),
+    "sizes": ("nonzero_parameters", "weight_bytes", "held_bytes"),
+    "memory": ("memory", "gpu_memory"),
+    "datasets": ("der",),
+    "other rules": ("macro_der",),
+}
 _HEAT = (0.05, 0.10, 0.15, 0.20, 0.30, 0.40, 0.60, 0.80)  # DERs at which a recording's cell gets one step darker
 
 
@@ -36,11 +48,13 @@ def render_html(board: Leaderboard, *, generated: str) -> str:
     is JSON without `<`, `>` and `&`, and the page's policy runs only the scripts whose digests it names.
     """
     from diarbench.report.charts import cost_charts, error_chart
+    from diarbench.report.speedcharts import memory_charts, speedup_charts, stage_charts
 
     costs = cost_charts(board) if board.lines else []
+    speeds = [*speedup_charts(board), *stage_charts(board), *memory_charts(board)]
     errors = [error_chart(board, column, number) for number, column in enumerate(board.columns)] if board.lines else []
     recordings = _recordings(board)
-    charts = [*costs, *errors, *(part["chart"] for part in recordings if part["chart"])]
+    charts = [*costs, *speeds, *errors, *(part["chart"] for part in recordings if part["chart"])]
     specs = {chart.id: chart.spec for chart in charts if chart.spec is not None}
     found = troubles(board)
     columns = table_columns(board)
@@ -52,11 +66,16 @@ def render_html(board: Leaderboard, *, generated: str) -> str:
         machines=_machines(board),
         methods=sorted({text.method(line.entry.compression) for line in board.lines}),
         groups=_groups(columns),
+        kinds=_kinds(board, columns),
         heads=_heads(board, columns),
         rows=_rows(board, columns),
         troubles=found[:_MOST_TROUBLES],
         more_troubles=max(0, len(found) - _MOST_TROUBLES),
+        legend=speedup_legend(board) if comparisons(board) else "",
         costs=costs,
+        speeds=speeds,
+        sessions=[_session(board, session) for session in sessions(board)],
+        notes=notes_on(board),
         errors=errors,
         recordings=recordings,
         systems=[line.entry.system for line in board.lines],
@@ -144,6 +163,23 @@ def _digest(source: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
 
 
+def _session(board: Leaderboard, session: Session) -> dict[str, Any]:
+    """A measuring session as a table."""
+    columns = details(session)
+    return {
+        "words": session.words(board),
+        "busy": session.any.busy,
+        "heads": columns,
+        "rows": [
+            {
+                "system": line.entry.system,
+                "cells": [column.show(line.entry.measured[session.place]) or text.NOTHING for column in columns],
+            }
+            for line in session.lines
+        ],
+    }
+
+
 def _alarms(board: Leaderboard) -> list[dict[str, str]]:
     """What must not be overlooked, in the head of the page."""
     failed = {}
@@ -176,6 +212,19 @@ def _groups(columns: Sequence[TableColumn]) -> list[dict[str, Any]]:
     return [{"name": name, "width": len(list(run))} for name, run in runs]
 
 
+def _kind(board: Leaderboard, column: TableColumn) -> str:
+    """What a reader may hide the column as; "" where it always stays."""
+    if column.key == f"macro_der.{board.rule.name}":
+        return ""
+    key = column.key.partition(".")[0]
+    return next((kind for kind, keys in _KINDS.items() if key in keys), "")
+
+
+def _kinds(board: Leaderboard, columns: Sequence[TableColumn]) -> list[str]:
+    found = {_kind(board, column) for column in columns}
+    return [kind for kind in _KINDS if kind in found]
+
+
 def _starts(columns: Sequence[TableColumn]) -> list[bool]:
     """Whether each column is the first of its group."""
     return [index == 0 or columns[index - 1].group != column.group for index, column in enumerate(columns)]
@@ -186,6 +235,8 @@ def _heads(board: Leaderboard, columns: Sequence[TableColumn]) -> list[dict[str,
         {
             "head": column.head,
             "note": column.note,
+            "kind": _kind(board, column),
+            "group": column.group,
             "classes": _classes(first=first, ranking=column.key == f"macro_der.{board.rule.name}"),
         }
         for column, first in zip(columns, _starts(columns), strict=True)
@@ -194,21 +245,20 @@ def _heads(board: Leaderboard, columns: Sequence[TableColumn]) -> list[dict[str,
 
 def _rows(board: Leaderboard, columns: tuple[TableColumn, ...]) -> list[dict[str, Any]]:
     best = best_values(board, columns)
-    baselines = {line.entry.baseline for line in board.lines}
     firsts = _starts(columns)
     rows = []
     for order, line in enumerate(board.lines):
         cells = []
         for column, first in zip(columns, firsts, strict=True):
             value = column.value(line)
-            cell = _cell(column, value, first, ranking=column.key == f"macro_der.{board.rule.name}")
+            cell = _cell(column, line, first, ranking=column.key == f"macro_der.{board.rule.name}")
             if value is not None and is_best(column, line, best):
                 cell["classes"] += " best"
-            elif column.key == "nonzero_parameters" and not has_zeros(line):
+            elif (column.key == "nonzero_parameters" and not has_zeros(line)) or column.faint(line):
                 cell["classes"] += " same"
-            if value is None and column.key.startswith("delta.") and line.entry.system in baselines:
+            if value is None and column.is_baseline(line):
                 cell["text"] = "baseline"
-            cells.append(cell)
+            cells.append({**cell, "kind": _kind(board, column)})
         rows.append(
             {
                 "ranked": line.rank is not None,
@@ -232,14 +282,15 @@ def _facts(line: Line) -> str:
     return "" if facts == "none" else facts
 
 
-def _cell(column: TableColumn, value: float | None, first: bool, *, ranking: bool) -> dict[str, str]:
+def _cell(column: TableColumn, line: Line, first: bool, *, ranking: bool) -> dict[str, str]:
+    value = column.value(line)
     if value is None:
         return {"text": text.NOTHING, "sort": "", "title": "", "classes": _classes(first=first, none=True)}
     change = column.key.startswith("delta.")
     return {
-        "text": column.show(value),
+        "text": column.shown(line),
         "sort": repr(value),
-        "title": _all_digits(column, value),
+        "title": ", ".join(filter(None, [_all_digits(column, value), column.remark(line)])),
         "classes": _classes(first=first, ranking=ranking, better=change and value < 0, worse=change and value > 0),
     }
 
@@ -252,6 +303,8 @@ def _all_digits(column: TableColumn, value: float) -> str:
         return f"{100 * value:+.6g} points"
     if column.show is text.size:
         return f"{value:,.0f} bytes"
+    if column.show is text.count:
+        return f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import date, time
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from diarbench.errors import StoreError
+from diarbench.report.values import window_macs
 
 if TYPE_CHECKING:
+    from diarbench.costs import Measured
     from diarbench.leaderboard import Column, Leaderboard, Line, Place, Score
     from diarbench.scoring import ScoringRule
-    from diarbench.types import Complexity
 
 FORMAT = 1
 
@@ -76,8 +78,12 @@ def _line(board: Leaderboard, line: Line) -> dict[str, Any]:
         "delta": line.delta,
         "scores": scores,
         "speeds": speeds,
-        "complexity": _complexity(entry.complexity),
+        "stages": [_place(place) | {"seconds": stages} for place, stages in sorted(entry.stages.items())],
+        "complexity": asdict(entry.complexity) if entry.complexity is not None else None,
+        "macs": _macs(line),
+        "measured": [_place(place) | _measured(measured) for place, measured in sorted(entry.measured.items())],
         "problems": entry.problems,
+        "notes": entry.notes,
         "provenance": entry.provenance,
     }
     return {key: _plain(value, f"{entry.system}: {key}") for key, value in found.items()}
@@ -98,15 +104,22 @@ def _score(board: Leaderboard, score: Score) -> dict[str, Any]:
     }
 
 
-def _complexity(complexity: Complexity | None) -> dict[str, Any] | None:
-    if complexity is None:
-        return None
+def _macs(line: Line) -> dict[str, float | None]:
+    complexity = line.entry.complexity
     return {
-        "parameters": complexity.parameters,
-        "nonzero_parameters": complexity.nonzero_parameters,
-        "parameters_by_stage": complexity.parameters_by_stage,
-        "weight_bytes": complexity.weight_bytes,
+        "encoder_1s": complexity.encoder_macs_1s if complexity is not None else None,
+        "window_per_s": window_macs(complexity) if complexity is not None else None,
+        "pipeline_per_s": line.entry.pipeline_macs,
     }
+
+
+def _measured(measured: Measured) -> dict[str, Any]:
+    """As docs/results.md has it, where there is the same."""
+    value = asdict(measured)
+    value["import"] = value.pop("imported")
+    for key in ("floor", "busy", "reasons"):  # they stand in "noise"
+        value.pop(key)
+    return value
 
 
 def _plain(value: object, where: str) -> Any:

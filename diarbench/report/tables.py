@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from diarbench.report import text
 from diarbench.report.columns import TableColumn, best_values, is_best, table_columns
+from diarbench.report.measures import notes_on, sessions, speedup_legend
 from diarbench.report.troubles import troubles
+from diarbench.report.values import comparisons
 
 if TYPE_CHECKING:
     from diarbench.leaderboard import Leaderboard, Line
@@ -21,6 +23,7 @@ _LATEX = {
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}",
     "±": r"$\pm$", "×": r"$\times$", "Δ": r"$\Delta$", "−": "$-$", "–": "--", "…": r"\dots{}", "µ": r"$\mu$",
+    "≈": r"$\approx$",
 }  # fmt: skip
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~])")
 _FORMULA = re.compile(r"\s*[=+\-@\t\r＝＋－＠]")
@@ -48,7 +51,9 @@ def render_markdown(board: Leaderboard) -> str:
     table = [_markdown_row(map(_markdown, heads)), f"| {rule} |", *map(_markdown_row, rows)]
     parts = [f"# {_markdown(board.title)}", "\n".join(map(_markdown, _preface(board))), "\n".join(table)]
     sentences = [trouble.sentence for trouble in troubles(board)]
-    for heading, notes in (("Not ranked", _unranked(board)), ("Failures and problems", sentences)):
+    told = [*(session.words(board) for session in sessions(board)), *notes_on(board)]
+    below = {"Not ranked": _unranked(board), "Failures and problems": sentences, "Measured cost": told}
+    for heading, notes in below.items():
         if notes:
             parts.append(f"## {heading}\n\n" + "\n".join(f"- {_markdown(note)}" for note in notes))
     return "\n\n".join(parts) + "\n"
@@ -108,7 +113,7 @@ def render_csv(board: Leaderboard) -> str:
 
     Text that a spreadsheet would take for a formula (it begins with =, +, - or @) gets an apostrophe in front.
     """
-    columns = table_columns(board, all_counts=True)
+    columns = table_columns(board, everything=True)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
@@ -124,8 +129,7 @@ def render_csv(board: Leaderboard) -> str:
 
 def _cells(line: Line, columns: Sequence[TableColumn]) -> Iterable[tuple[TableColumn, str]]:
     for column in columns:
-        value = column.value(line)
-        yield column, text.NOTHING if value is None else column.show(value)
+        yield column, column.shown(line)
 
 
 def _full_head(column: TableColumn) -> str:
@@ -145,6 +149,7 @@ def _preface(board: Leaderboard) -> list[str]:
         f"Ranked by macro DER under {board.rule.name} ({board.rule.label}); lower is better.",
         f"Rules: {rules}.",
         f"Datasets: {datasets or 'none'}.",
+        *([speedup_legend(board)] if comparisons(board) else []),
     ]
 
 

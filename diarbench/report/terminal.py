@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from diarbench.report import text
-from diarbench.report.columns import PARTS, TableColumn, best_values, is_best, table_columns
+from diarbench.report.columns import TableColumn, best_values, is_best, table_columns
+from diarbench.report.measures import notes_on, sessions, speedup_legend
 from diarbench.report.troubles import troubles
+from diarbench.report.values import PARTS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,6 +22,7 @@ _GAP = 2  # characters between columns: one of padding, one where another box wo
 _RANK_WIDTH = 3
 _NAMES_SHARE = 0.4  # of the width, at most: longer names are folded
 _MOST_TROUBLES = 20
+_BY_PLACE = {"rtf": "RTF", "speedup": "speed-up", "memory": "peak mem.", "gpu_memory": "peak mem."}
 
 
 def print_leaderboard(board: Leaderboard, console: Console) -> None:
@@ -73,10 +76,8 @@ def _table(board: Leaderboard, columns: Sequence[TableColumn], name_width: int) 
 def _cell(line: Line, column: TableColumn, best: Mapping[str, float]) -> Text:
     from rich.text import Text
 
-    value = column.value(line)
-    if value is None:
-        return Text(text.NOTHING)
-    return Text(column.show(value), style="bold green" if is_best(column, line, best) else "")
+    style = "bold green" if is_best(column, line, best) else "dim" if column.faint(line) else ""
+    return Text(column.shown(line), style=style)
 
 
 def _head(board: Leaderboard, column: TableColumn) -> list[str]:
@@ -88,11 +89,21 @@ def _head(board: Leaderboard, column: TableColumn) -> list[str]:
         return ["Δ to", "baseline"]
     if kind == "der":
         return ["DER %", text.clip(text.plain(name), 16)]
-    if kind == "rtf":
+    if kind in _BY_PLACE:
         several = len({place.machine for place in board.places}) > 1
-        machine = [text.clip(text.plain(column.group.removeprefix("RTF, ")), 16)] if several else []
-        return ["RTF", *machine, *column.head.replace(", ", ",\n").split("\n")]
+        machine = [text.clip(text.plain(column.group.rpartition(", ")[2]), 16)] if several else []
+        return [
+            _BY_PLACE[kind],
+            *machine,
+            *(text.clip(part, 16) for part in column.head.replace(", ", ",\n").split("\n")),
+        ]
+    if kind.startswith("macs_"):
+        return ["MACs,", *column.head.replace(", ", ",\n").split("\n")]
     return ["%", *column.head.split()] if kind in PARTS else [column.head]
+
+
+def _broken(head: str) -> list[str]:
+    return head.replace(", ", ",\n").split("\n")
 
 
 def _name_width(board: Leaderboard, width: int) -> int:
@@ -116,7 +127,11 @@ def _importance(board: Leaderboard, column: TableColumn) -> int:
     kind = column.key.partition(".")[0]
     if column.key == f"macro_der.{board.rule.name}":
         return 0
-    order = ("delta", "parameters", "rtf", "der", "macro_der", *PARTS, "weight_bytes", "nonzero_parameters")
+    order = (
+        "delta", "parameters", "macs_pipeline_per_s", "rtf", "speedup", "der", "macro_der", "memory", "gpu_memory",
+        *PARTS, "macs_encoder_1s", "macs_window_per_s", "weight_bytes", "held_bytes", "encoder_parameters",
+        "nonzero_parameters",
+    )  # fmt: skip
     return 1 + order.index(kind)
 
 
@@ -124,8 +139,7 @@ def _width(board: Leaderboard, column: TableColumn) -> int:
     """Characters that the column takes, without the gap."""
     from rich.cells import cell_len
 
-    values = (column.value(line) for line in board.lines)
-    cells = [column.show(value) for value in values if value is not None]
+    cells = [column.shown(line) for line in board.lines]
     return max(map(cell_len, [*cells, *_head(board, column)]))
 
 
@@ -139,9 +153,13 @@ def _notes(board: Leaderboard, columns: Sequence[TableColumn], shown: Sequence[T
         if column.synthetic:
             note.append(", SYNTHETIC", style="yellow")
         notes.append(note)
-    if board.places:
-        machines = ", ".join(dict.fromkeys(place.machine for place in board.places))
+    if timed := [place.machine for place in board.places if any(place in line.entry.speeds for line in board.lines)]:
+        machines = ", ".join(dict.fromkeys(timed))
         notes.append(Text(f"RTF: wall time per second of audio, on {text.plain(machines)}."))
+    if any(column.key.startswith("speedup.") for column in shown):
+        notes.append(Text(speedup_legend(board)))
+    notes += [Text(session.words(board)) for session in sessions(board)]
+    notes += [Text(f"{text.plain(note)}.", style="dim") for note in notes_on(board)]
     left_out = [" ".join(_head(board, column)) for column in columns if column not in shown]
     if left_out and board.lines:
         notes.append(Text(f"In a wider terminal also: {'; '.join(left_out)}.", style="dim"))

@@ -7,6 +7,8 @@ from typing import Any
 
 NOTHING = "–"  # printed where there is no value
 MINUS = "−"  # U+2212, as wide as a plus sign
+WITHIN_NOISE = "≈"  # behind a speed-up that is none, for all that was measured
+BUSY = "!"  # behind a figure that was taken while other work was seen on the machine
 
 
 def plain(text: object) -> str:
@@ -73,6 +75,61 @@ def ratio(value: float) -> str:
     ('0.0310', '2.00', '1234', '<0.0001')
     """
     return f"{value:.{max(0, 2 - _power_of_ten(value))}f}" if value >= 0.0001 else "<0.0001"
+
+
+def times(factor: float) -> str:
+    """A ratio of two speeds.
+
+    >>> times(1.234), times(12.34)
+    ('1.23×', '12.3×')
+    """
+    return f"{ratio(factor) if factor >= 10 else f'{factor:.2f}'}×"
+
+
+def interval(low: float, high: float) -> str:
+    """Both ends, as `times` has them.
+
+    >>> interval(1.2, 12.34)
+    '[1.20, 12.3]'
+    """
+    return f"[{times(low)[:-1]}, {times(high)[:-1]}]"
+
+
+def speedup(median: float, low: float, high: float, *, within_noise: bool, busy: bool) -> str:
+    """A speed-up with its interval, and marks of what it is worth.
+
+    >>> speedup(1.02, 0.98, 1.06, within_noise=True, busy=False)
+    '1.02× [0.98, 1.06] ≈'
+    """
+    marks = (WITHIN_NOISE if within_noise else "") + (BUSY if busy else "")
+    return f"{times(median)} {interval(low, high)} {marks}".rstrip()
+
+
+def duration(seconds: float) -> str:
+    """A short time, three significant digits.
+
+    >>> duration(0.01234), duration(12.345), duration(0.0000012)
+    ('12.3 ms', '12.3 s', '0.00120 ms')
+    """
+    return f"{ratio(seconds)} s" if seconds >= 1 else f"{ratio(1000 * seconds)} ms"
+
+
+def energy(joules: float) -> str:
+    """Joules, three significant digits.
+
+    >>> energy(12), energy(12345)
+    ('12 J', '12.3 kJ')
+    """
+    return _scaled(joules, ("J", "kJ", "MJ", "GJ"))
+
+
+def size_change(number_of_bytes: float) -> str:
+    """A difference of two sizes, signed.
+
+    >>> size_change(7_560_000), size_change(-1000), size_change(0)
+    ('+7.56 MB', '−1.00 kB', '+0 B')
+    """
+    return f"{MINUS if number_of_bytes < 0 else '+'}{size(abs(number_of_bytes))}"
 
 
 def minutes(seconds: float) -> str:

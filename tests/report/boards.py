@@ -7,9 +7,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from diarbench.leaderboard import Column, Entry, Leaderboard, Place, Score, Speed, rank
+from diarbench.costs import (
+    EncoderSpeed,
+    Energy,
+    Latency,
+    Measured,
+    Memory,
+    MemoryAt,
+    SpeedUp,
+    StageCost,
+    Verdict,
+)
+from diarbench.leaderboard import REST, Column, Entry, Leaderboard, Place, Score, Speed, rank
 from diarbench.scoring import FAIR, FORGIVING, FULL, ErrorTimes
-from diarbench.types import Complexity
+from diarbench.types import Complexity, HeldWeights, PartSize, StageSize
 
 RULES = (FULL, FAIR, FORGIVING)
 SCRIPT = "<script>alert(1)</script>"
@@ -164,11 +175,127 @@ def realistic() -> Leaderboard:
     return make_board(*entries, title="Compressed speaker diarization on a desk machine")
 
 
+def make_ratio(median: float, *, width: float = 0.03, floor: float = 0.02) -> SpeedUp:
+    """A speed-up with an interval, and what a session with that noise floor says of it."""
+    low, high = median * (1 - width), median * (1 + width)
+    verdict: Verdict = "faster" if low > 1 + floor else "slower" if high < 1 / (1 + floor) else "within noise"
+    return SpeedUp(median, low, high, verdict)
+
+
+def make_measured(
+    ratio: float | None = None,
+    *,
+    baseline: str = "base",
+    encoder: float | None = None,
+    rtf: float = 0.03,
+    lengths: tuple[float, ...] = (1.0, 10.0, 60.0),
+    cuda: bool = False,
+    busy: bool = False,
+    **changes: Any,
+) -> Measured:
+    """A system in a measuring session, with everything in it; `ratio` is None of the baseline itself."""
+    stages = {"embedding": 0.7, "clustering": 0.1, "vad": 0.15}
+    megabyte = 1_000_000
+    resident = {at: int((300 + 4 * at * rtf * 30) * megabyte) for at in lengths}
+    measured = Measured(
+        session="20260504-101112",
+        started="2026-05-04T10:11:12",
+        baseline=baseline,
+        rounds=15,
+        audio="voices",
+        audio_seconds=30.0,
+        noise={"control": baseline, "ratio": {"median": 1.0, "low": 0.99, "high": 1.01}, "floor": 0.02, "busy": busy},
+        floor=0.02,
+        busy=busy,
+        reasons=("other processes used 40 % of the CPU",) if busy else (),
+        rtf=rtf,
+        imported=1.5,
+        load=0.25,
+        first=40 * rtf,
+        warm=(30 * rtf, 31 * rtf),
+        speedup=make_ratio(ratio) if ratio is not None else None,
+        encoder=tuple(
+            EncoderSpeed(batch, 8.0, 8.0 * rtf * batch, rtf, make_ratio(encoder) if encoder else None, None)
+            for batch in (1, 8)
+        ),
+        stages={name: StageCost(share * 30 * rtf, share, 1 / (1 - share)) for name, share in stages.items()},
+        memory=Memory(
+            250 * megabyte,
+            tuple(MemoryAt(at, size, size // 2 if cuda else None) for at, size in resident.items()),
+            {"resident": 3.0 * megabyte, "cuda": None},
+        ),
+        energy=Energy(4321.0, "rapl"),
+        latency=Latency(0.5, 0.01, 0.02, 0.03),
+    )
+    return replace(measured, **changes)
+
+
+def make_sizes(parameters: int, *, width: int = 4) -> Complexity:
+    """All that can be counted of a network of that size, with weights of so many bytes."""
+    encoder, window = parameters * 9 // 10, 8.0
+    parts = {"cnn": PartSize(encoder // 3, 20 * parameters), "transformer": PartSize(encoder // 2, 30 * parameters)}
+    kind = {4: "float32", 2: "bfloat16", 1: "int8"}[width]
+    return Complexity(
+        parameters=parameters,
+        nonzero_parameters=parameters,
+        parameters_by_stage={"embedding": parameters},
+        weight_bytes=parameters * width,
+        stages={"embedding": StageSize(parameters, 60 * parameters, window, 500 * parameters, parts)},
+        encoder_parameters=encoder,
+        encoder_macs_1s=55 * parameters,
+        encoder_macs_window=460 * parameters,
+        encoder_window=window,
+        held={kind: HeldWeights(parameters, parameters * width)},
+    )
+
+
+# Of each system: speed-up of the pipeline and of the encoder on a CPU, on a GPU, and bytes per weight.
+MEASURED: dict[str, tuple[float | None, float | None, float | None, int]] = {
+    "base": (None, None, None, 4),
+    "base-bf16": (0.62, 0.55, 1.31, 2),
+    "base-int8": (1.63, 2.4, None, 1),
+    "base-int8-keep0": (1.48, 2.1, None, 1),
+    "base-zero50": (1.01, 1.0, 0.99, 4),
+    "base-hidden75": (1.41, 1.55, 1.12, 4),
+}
+
+
+def measured() -> Leaderboard:
+    """The realistic board with all that can be counted and measured of some of its systems; the GPU was busy."""
+    gpu = PLACE._replace(device="cuda", threads=2)
+    entries = []
+    for line in realistic().lines:
+        entry = line.entry
+        if entry.system in MEASURED:
+            pipeline, encoder, graphics, width = MEASURED[entry.system]
+            parameters, rtf = 1000 * FAMILY[entry.system][3], FAMILY[entry.system][6]
+            found = {PLACE: make_measured(pipeline, encoder=encoder, rtf=rtf)}
+            if entry.system == "base" or graphics is not None:
+                found[gpu] = make_measured(graphics, encoder=graphics, rtf=0.1 * rtf, cuda=True, busy=True)
+            sizes = replace(make_sizes(parameters, width=width), nonzero_parameters=1000 * FAMILY[entry.system][4])
+            wall = entry.speeds[PLACE].wall
+            stages = {"embedding": 0.68 * wall, "clustering": 0.1 * wall, "vad": 0.15 * wall, REST: 0.07 * wall}
+            entry = replace(
+                entry, measured=found, complexity=sizes, stages={PLACE: stages}, pipeline_macs=95.0 * parameters
+            )
+        elif entry.system == "base-w08":
+            entry = replace(entry, notes=("what was measured on CPU, 1 thread on box was another version of it",))
+        entries.append(entry)
+    return make_board(*entries, title="What compression really buys")
+
+
 def hostile() -> Leaderboard:
     """Names, titles and errors that would do harm where they are not escaped."""
     column = replace(make_column("data"), title=f"{SCRIPT} & co", name="data", licence=SCRIPT)
     entry = make_entry(SCRIPT, 0.2, columns=(column,), places=(Place(SCRIPT, "cpu", 1),))
     entry = replace(entry, title=f'"{SCRIPT}\u2028\u2029', compression={"method": SCRIPT}, problems=(SCRIPT,))
+    place = Place(SCRIPT, "cpu", 1)
+    against = make_measured(
+        1.5, encoder=2.0, baseline=SCRIPT, session=SCRIPT, audio=SCRIPT, busy=True, reasons=(SCRIPT,),
+        energy=Energy(1.0, SCRIPT), stages={SCRIPT: StageCost(1.0, 0.5, 2.0)},
+    )  # fmt: skip
+    stages = {place: {SCRIPT: 1.0, REST: 1.0}}
+    entry = replace(entry, measured={place: against}, stages=stages, notes=(SCRIPT,), pipeline_macs=1e9)
     evil = "</script><img src=x onerror=alert(1)>"
     failed = fail(make_entry(evil, 0.3, columns=(column,), baseline=SCRIPT), "data", 2, SCRIPT)
     more = make_entry("\x1b[31mred", 0.4, columns=(column,), provenance=({SCRIPT: {evil: [SCRIPT, evil]}},))

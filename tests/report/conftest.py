@@ -20,6 +20,11 @@ def realistic() -> Leaderboard:
 
 
 @pytest.fixture(scope="session")
+def measured() -> Leaderboard:
+    return boards.measured()
+
+
+@pytest.fixture(scope="session")
 def hostile() -> Leaderboard:
     return boards.hostile()
 

@@ -6,8 +6,9 @@ import boards
 import pytest
 
 from diarbench.leaderboard import Leaderboard, Line, Place
-from diarbench.report.columns import PARTS, best_values, is_best, macro_rate, rate, table_columns
+from diarbench.report.columns import best_values, is_best, table_columns
 from diarbench.report.troubles import troubles
+from diarbench.report.values import PARTS, macro_rate, rate
 from diarbench.types import Complexity
 
 
@@ -31,7 +32,7 @@ def test_the_columns_stand_in_their_order(realistic: Leaderboard) -> None:
 def test_non_zero_parameters_are_a_column_only_where_they_say_something() -> None:
     board = boards.make_board(boards.make_entry("dense", 0.2))
     assert "nonzero_parameters" not in keys(board)
-    assert "nonzero_parameters" in keys(board, all_counts=True)
+    assert "nonzero_parameters" in keys(board, everything=True)
     few = replace(boards.make_entry("few", 0.2), complexity=Complexity(1_730_000, 1_729_988))
     assert "nonzero_parameters" not in keys(boards.make_board(few))
     unknown = replace(boards.make_entry("unknown", 0.2), complexity=Complexity(100, None))

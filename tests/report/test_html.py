@@ -50,7 +50,7 @@ def test_the_rows_hold_what_the_board_holds(page: Page, realistic: Leaderboard) 
     assert "worse" in row[DELTA].classes
     assert row[PARAMETERS].text == "1.89 M"
     assert row[PARAMETERS].attributes["title"] == "1,890,000"
-    assert row["Size: weights"].text == "2.65 MB"
+    assert row["Size: files"].text == "2.65 MB"
     assert row["RTF, invented-4c-16g-eb1f9a: CPU, 1 thread"].text == "0.0210"
     assert row["RTF, invented-4c-16g-eb1f9a: GPU"].text == "–"
     assert row["RTF, invented-4c-16g-eb1f9a: GPU"].attributes["data-sort"] == ""

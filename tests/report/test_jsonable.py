@@ -40,11 +40,22 @@ def paths(value: Any, known: set[str], free: set[str], at: str = "") -> set[str]
     return {at}
 
 
-def test_the_keys_are_those_of_the_document(realistic: Leaderboard) -> None:
+def test_the_keys_are_those_of_the_document(realistic: Leaderboard, measured: Leaderboard) -> None:
     known, free = documented()
-    assert len(known) > 50
-    assert paths(leaderboard_json(realistic), known, free) <= known
-    entry = boards.make_entry("a", 0.2, problems=("a problem",))
+    assert len(known) > 100
+    for board in (realistic, measured):
+        assert paths(leaderboard_json(board), known, free) <= known
+    everything = boards.make_measured(1.5, encoder=2.0, cuda=True)
+    # What may be null is so once: its row in the document is there for that.
+    nothing = replace(
+        everything, speedup=None, memory=None, energy=None, latency=None,
+        encoder=(replace(everything.encoder[0], speedup=None, error="out of memory"),),
+    )  # fmt: skip
+    entry = boards.make_entry(
+        "a", 0.2, problems=("a problem",), notes=("a note",), complexity=boards.make_sizes(1000),
+        stages={boards.PLACE: {"embedding": 1.0}},
+        measured={boards.PLACE: everything, boards.PLACE._replace(device="cuda"): nothing},
+    )  # fmt: skip
     halved = Score(entry.scores["voices"].recordings, {"x": "fell over"}, ("y",))
     full = boards.make_board(replace(entry, scores={"voices": halved}), boards.make_entry("b", 0.2, complexity=None))
     assert paths(leaderboard_json(full), known, free) == known
@@ -74,6 +85,28 @@ def test_the_numbers_are_fractions_and_seconds(realistic: Leaderboard) -> None:
         "machine": "invented-4c-16g-eb1f9a", "device": "cpu", "threads": 1,
         "wall": pytest.approx(74.4), "audio": 2400.0, "rtf": pytest.approx(0.031),
     }  # fmt: skip
+
+
+def test_measured_cost_is_what_the_board_has(measured: Leaderboard) -> None:
+    board = json.loads(json.dumps(leaderboard_json(measured), allow_nan=False))
+    systems = {system["system"]: system for system in board["systems"]}
+    small = systems["base-hidden75"]
+    assert small["macs"] == {"encoder_1s": 64_900_000, "window_per_s": 67_850_000.0, "pipeline_per_s": 112_100_000.0}
+    assert small["complexity"]["held"] == {"float32": {"weights": 1_180_000, "bytes": 4_720_000}}
+    assert small["complexity"]["stages"]["embedding"]["parts"]["cnn"]["parameters"] == 354_000
+    (stages,) = small["stages"]
+    assert sum(stages.pop("seconds").values()) == pytest.approx(small["speeds"][0]["wall"])
+    assert stages == {"machine": boards.PLACE.machine, "device": "cpu", "threads": 1}
+    cpu, gpu = small["measured"]
+    assert (cpu["device"], gpu["device"], gpu["noise"]["busy"]) == ("cpu", "cuda", True)
+    assert cpu["speedup"] == {
+        "median": 1.41, "low": pytest.approx(1.3677), "high": pytest.approx(1.4523), "verdict": "faster"
+    }  # fmt: skip
+    assert cpu["import"] == 1.5
+    assert cpu["memory"]["lengths"][1]["minutes"] == 10.0
+    assert systems["base"]["measured"][0]["speedup"] is None
+    assert systems["silence"]["measured"] == []
+    assert systems["silence"]["macs"] == {"encoder_1s": None, "window_per_s": None, "pipeline_per_s": None}
 
 
 def test_incomplete_results_have_no_der_but_keep_their_times(realistic: Leaderboard) -> None:

@@ -85,7 +85,7 @@ def test_csv_comes_back_as_it_was_measured(realistic: Leaderboard) -> None:
     assert [row["system"] for row in rows] == [line.entry.system for line in realistic.lines]
     for row, line in zip(rows, realistic.lines, strict=True):
         assert (int(row["rank"]) if row["rank"] else None) == line.rank
-        for column in table_columns(realistic, all_counts=True):
+        for column in table_columns(realistic, everything=True):
             value = column.value(line)
             assert (float(row[column.key]) if row[column.key] else None) == value
         assert row["unranked"] == (line.unranked or "")

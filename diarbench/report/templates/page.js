@@ -6,6 +6,7 @@
   if (board) {
     makeSortable(board);
     makeFilterable(board);
+    makeHideable(board);
   }
   const store = document.getElementById("charts");
   if (store) drawCharts(JSON.parse(store.textContent));
@@ -56,6 +57,48 @@
     text.addEventListener("input", update);
     if (method) method.addEventListener("change", update);
     update();
+  }
+
+  // Kinds of columns can be hidden. Where the window is too narrow for all of them, some give way from the start, the
+  // first ones first, until the reader chooses.
+  function makeHideable(table) {
+    const kinds = document.getElementById("kinds");
+    const boxes = [...kinds.querySelectorAll("input")];
+    const cells = [...table.querySelectorAll("[data-kind]")];
+    const heads = [...table.tHead.rows[1].querySelectorAll("[data-group]")];
+    const groups = [...table.tHead.rows[0].querySelectorAll("[data-group]")];
+    const show = (box, shown) => {
+      box.checked = shown;
+      for (const cell of cells) if (cell.dataset.kind === box.value) cell.hidden = !shown;
+      for (const group of groups) {
+        const left = heads.filter((head) => head.dataset.group === group.dataset.group && !head.hidden);
+        group.hidden = left.length === 0;
+        group.colSpan = Math.max(1, left.length);
+      }
+    };
+    const tooWide = () => table.parentElement.scrollWidth > table.parentElement.clientWidth;
+    const fit = () => {
+      const hidden = [];
+      for (const box of boxes) show(box, true);
+      for (const box of boxes) {
+        if (!tooWide()) break;
+        show(box, false);
+        hidden.unshift(box);
+      }
+      for (const box of hidden) {
+        show(box, true);
+        if (tooWide()) show(box, false);
+      }
+    };
+    for (const box of boxes) {
+      box.addEventListener("change", () => {
+        window.removeEventListener("resize", fit);
+        show(box, box.checked);
+      });
+    }
+    kinds.hidden = boxes.length === 0;
+    window.addEventListener("resize", fit);
+    fit();
   }
 
   // Vega runs with its expression interpreter (`ast`), so that the page's policy need not allow eval.
