@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -84,6 +85,22 @@ def test_results_and_failures(folder: RunFolder):
         "format": 1, "recording": "r", "status": "failed", "session": "session", "error": "it broke"
     }  # fmt: skip
     assert folder.result("r")["detail"] == "trace"
+
+
+def test_multiply_accumulates(folder: RunFolder):
+    put(folder, macs={"vad": 3, "embedding": None}, macs_problem="embedding: it is quantized")
+    stored = folder.result("r")
+    assert stored["macs"] == {"vad": 3, "embedding": None}
+    assert stored["macs_problem"] == "embedding: it is quantized"
+    path = folder.rttm_path("r").with_suffix(".json")
+    older = {key: value for key, value in stored.items() if not key.startswith("macs")}
+    path.write_text(json.dumps(older))
+    assert folder.is_done(RECORDING)
+    for broken in (3, [1], {"vad": -1}, {"vad": 1.5}, {"vad": True}, {"vad": "3"}):
+        path.write_text(json.dumps({**stored, "macs": broken}))
+        assert folder.result("r") is None
+    path.write_text(json.dumps({**stored, "macs_problem": 3}))
+    assert folder.result("r") is None
 
 
 def test_nothing_that_is_no_number_is_stored(folder: RunFolder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.machinery
 import importlib.util
@@ -9,6 +10,7 @@ import inspect
 import random
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
@@ -18,6 +20,8 @@ import numpy as np
 from diarbench.errors import AdapterError
 from diarbench.execute.messages import Order
 from diarbench.types import Audio, Seconds
+
+_UNNAMED = "diarbench_adapter"  # the module of an adapter's file that can't be imported by its own name
 
 
 class Adapter(Protocol):
@@ -119,14 +123,36 @@ def _build(adapter_class: type, order: Order) -> Any:
 
 def import_adapter(order: Order) -> type:
     """The class that an order names; its code is run. Raises AdapterError, and whatever that code raises."""
-    if order.adapter_file is not None:
-        module = _import_file(order.adapter_file)
+    return _find_class(order.adapter_file, order.adapter_module, order.attribute)
+
+
+@contextlib.contextmanager
+def imported_adapter(file: Path | None, module: str | None, attribute: str) -> Iterator[type]:
+    """The class of an adapter for a look at it, in a process that looks at others too: what was imported from the
+    file's folder is forgotten afterwards, since the next family may have modules of the same names.
+
+    Raises as `import_adapter`.
+    """
+    path, known = list(sys.path), set(sys.modules)
+    try:
+        yield _find_class(file, module, attribute)
+    finally:
+        if file is not None:
+            sys.path[:] = path
+            for name in [name for name in sys.modules if name not in known or name == _UNNAMED]:
+                if file.parent in Path(getattr(sys.modules[name], "__file__", None) or "/").parents:
+                    del sys.modules[name]
+
+
+def _find_class(file: Path | None, module: str | None, attribute: str) -> type:
+    if file is not None:
+        found_in = _import_file(file)
     else:
-        assert order.adapter_module is not None
-        module = importlib.import_module(order.adapter_module)
-    found = getattr(module, order.attribute, None)
+        assert module is not None
+        found_in = importlib.import_module(module)
+    found = getattr(found_in, attribute, None)
     if not isinstance(found, type) or not callable(getattr(found, "diarize", None)):
-        raise AdapterError(f"{module.__file__} has no class {order.attribute!r} with a method diarize(audio)")
+        raise AdapterError(f"{found_in.__file__} has no class {attribute!r} with a method diarize(audio)")
     return found
 
 
@@ -144,11 +170,11 @@ def _import_file(file: Path) -> ModuleType:
         found = importlib.util.find_spec(file.stem)
         if found is not None and found.origin is not None and Path(found.origin) == file:
             return importlib.import_module(file.stem)
-    spec = importlib.util.spec_from_loader("diarbench_adapter", _FromSource("diarbench_adapter", str(file)))
+    spec = importlib.util.spec_from_loader(_UNNAMED, _FromSource(_UNNAMED, str(file)))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["diarbench_adapter"] = module
+    sys.modules[_UNNAMED] = module
     spec.loader.exec_module(module)
     return module
 
