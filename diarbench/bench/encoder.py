@@ -19,7 +19,7 @@ class Encoder:
         self._module, self._network, self._device = module, network, device
 
     @classmethod
-    def of(cls, adapter_class: type, adapter: Any, options: Mapping[str, Any], device: str) -> Encoder:
+    def of(cls, adapter_class: Any, adapter: Any, options: Mapping[str, Any], device: str) -> Encoder:
         """The encoder of an adapter that is built; of one that is not (None), the same with random weights.
 
         Raises AdapterError where the adapter does not tell of its networks, or has no encoder among them.

@@ -29,6 +29,7 @@ class Wanted:
     digest: str  # of the dataset
     recordings: Sequence[Recording]  # empty: the encoders alone
     rounds: int = 15
+    turn: Seconds = 0.5  # that a system works at least in each round, so that no single interruption makes its time
     batches: Sequence[int | str] = (1,)  # of windows, for the encoders alone; numbers, or LARGEST
     window: Seconds = 8.0  # of the encoders' inputs
     minutes: Sequence[float] = ()  # lengths at which memory is measured

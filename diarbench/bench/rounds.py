@@ -8,18 +8,16 @@ from collections.abc import Callable, Sequence
 
 from diarbench.types import Seconds
 
-# A turn lasts at least so long, so that one interruption doesn't make it.
-_SHORTEST_TURN = 0.5  # s
 _MOST_CALLS = 200
 
 
-def calls_per_turn(warm: Seconds) -> int:
-    """How many calls of that length make a turn.
+def calls_per_turn(warm: Seconds, turn: Seconds) -> int:
+    """How many calls of that length fill a turn.
 
-    >>> calls_per_turn(2.0), calls_per_turn(0.1), calls_per_turn(0.0)
+    >>> calls_per_turn(2.0, 0.5), calls_per_turn(0.1, 0.5), calls_per_turn(0.0, 0.5)
     (1, 5, 200)
     """
-    return min(_MOST_CALLS, max(1, math.ceil(_SHORTEST_TURN / warm))) if warm > 0 else _MOST_CALLS
+    return min(_MOST_CALLS, max(1, math.ceil(turn / warm))) if warm > 0 else _MOST_CALLS
 
 
 def take_turns(

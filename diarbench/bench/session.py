@@ -192,7 +192,8 @@ class _Session:
             known = self._known[name]
             with self._caught(name):
                 known.first = client.ask("pipeline", patience, calls=1)["walls"][0]
-                calls[name] = calls_per_turn(client.ask("pipeline", 2 * patience, calls=_WARM_CALLS)["walls"][-1])
+                warm = client.ask("pipeline", _WARM_CALLS * patience, calls=_WARM_CALLS)["walls"][-1]
+                calls[name] = calls_per_turn(warm, self._wanted.turn)
             self._progress.advance()
 
         def turn(name: str) -> Seconds | None:
@@ -223,7 +224,7 @@ class _Session:
             try:
                 client.ask("encode", _ENCODING, batch=size, window=window, calls=1)
                 warm = client.ask("encode", _ENCODING, batch=size, window=window, calls=1)["walls"][-1]
-                calls[name] = calls_per_turn(warm)
+                calls[name] = calls_per_turn(warm, self._wanted.turn)
             except SystemFailedError as error:
                 problems[name] = str(error)
 

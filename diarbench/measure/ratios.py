@@ -30,7 +30,7 @@ def speedup(baseline: Sequence[float], system: Sequence[float], *, seed: int = 0
     >>> speedup([2.0, 4.0, 2.2], [1.0, 2.0, 1.1])
     Ratio(median=2.0, low=2.0, high=2.0)
     """
-    if len(baseline) != len(system) or not baseline:
+    if len(baseline) != len(system) or len(baseline) == 0:
         raise ValueError(f"one time per round of each is needed; got {len(baseline)} and {len(system)}")
     ratios = np.asarray(baseline, dtype=np.float64) / np.asarray(system, dtype=np.float64)
     drawn = np.random.default_rng(seed).integers(0, len(ratios), size=(_DRAWS, len(ratios)))
