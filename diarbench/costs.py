@@ -25,7 +25,7 @@ class SpeedUp:
     median: float
     low: float
     high: float
-    verdict: Verdict  # against the noise floor of its session
+    verdict: Verdict | None  # against the noise floor of its session; None: it has none, so nothing can be said
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,9 @@ class MemoryAt:
     """Peak memory on a recording of one length."""
 
     minutes: float
-    resident: int | None  # bytes
+    resident: int | None  # bytes; None where it could not be measured, and `error` says why
     cuda: int | None  # bytes; None without a GPU
+    error: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Memory:
 
     loaded: int | None  # resident, once the system is built
     lengths: tuple[MemoryAt, ...]
-    growth_per_hour: Mapping[str, float | None]  # of recording, in bytes: of "resident" and "cuda"
+    growth_per_hour: Mapping[str, float | None]  # of recording, in bytes beyond the signal: "resident" and "cuda"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class Measured:
     started: str  # ISO 8601
     baseline: str  # the system that speed-ups are taken against
     rounds: int | None
+    weights: bool  # whether they were the real ones; otherwise only encoders are measured, with random weights
     audio: str  # the dataset that it was measured on
     audio_seconds: Seconds | None
     noise: Mapping[str, Any]  # of the control and the machine, as stored
@@ -152,6 +154,7 @@ def _measured(session: Mapping[str, Any], found: Mapping[str, Any]) -> Measured:
         started=str(session["started"]),
         baseline=str(session["baseline"]),
         rounds=_optional(session.get("rounds"), int),
+        weights=bool(session.get("weights", True)),
         audio=str(audio.get("dataset", "")),
         audio_seconds=_number(audio.get("seconds")),
         noise=dict(noise),
@@ -162,7 +165,11 @@ def _measured(session: Mapping[str, Any], found: Mapping[str, Any]) -> Measured:
         warm=tuple(map(_known, speed.get("warm") or ())),
         speedup=_optional(speed.get("speedup"), _speedup),
         encoder=tuple(map(_encoder, speed.get("encoder") or ())),
-        stages={str(name): _stage(stage) for name, stage in (found.get("stages") or {}).items()},
+        stages={
+            str(name): _stage(stage)
+            for name, stage in (found.get("stages") or {}).items()
+            if stage["seconds"] is not None  # a network that no mark holds
+        },
         memory=_optional(found.get("memory"), _memory),
         energy=_optional(found.get("energy"), lambda at: Energy(_known(at["joules_per_hour"]), str(at["source"]))),
         latency=_optional(found.get("latency"), _latency),
@@ -170,12 +177,12 @@ def _measured(session: Mapping[str, Any], found: Mapping[str, Any]) -> Measured:
 
 
 def _speedup(value: Mapping[str, Any]) -> SpeedUp:
-    if value["verdict"] not in get_args(Verdict):
+    if value["verdict"] is not None and value["verdict"] not in get_args(Verdict):
         raise ValueError(f"the verdict is {value['verdict']!r}")
     ratios = {key: _known(value[key]) for key in ("median", "low", "high")}
     if min(ratios.values()) <= 0:
         raise ValueError(f"a ratio of times is {min(ratios.values())}")
-    return SpeedUp(**ratios, verdict=cast(Verdict, value["verdict"]))
+    return SpeedUp(**ratios, verdict=cast("Verdict | None", value["verdict"]))
 
 
 def _encoder(value: Mapping[str, Any]) -> EncoderSpeed:
@@ -196,7 +203,12 @@ def _stage(value: Mapping[str, Any]) -> StageCost:
 def _memory(value: Mapping[str, Any]) -> Memory:
     growth = value.get("growth_per_hour") or {}
     lengths = [
-        MemoryAt(_known(at["minutes"]), _optional(at.get("resident"), int), _optional(at.get("cuda"), int))
+        MemoryAt(
+            _known(at["minutes"]),
+            _optional(at.get("resident"), int),
+            _optional(at.get("cuda"), int),
+            _optional(at.get("error"), str),
+        )
         for at in value.get("lengths") or ()
     ]
     return Memory(

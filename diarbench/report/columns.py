@@ -282,8 +282,7 @@ def _speedups(board: Leaderboard, place: Place, baseline: str, *, everything: bo
     label, base = place_label(board, place), text.plain(baseline)
     note = (
         f"How many times faster than {base} on {place.machine}, {label}: median of the ratios within the rounds of one "
-        f"session, with a bootstrap interval. {text.WITHIN_NOISE}: within the session's noise. {text.BUSY}: other work "
-        "was seen on the machine"
+        "session, and its 95 % interval"
     )
 
     def number(of: Callable[[Measured, SpeedUp], float]) -> Callable[[Line], float | None]:
@@ -311,9 +310,9 @@ def _speedups(board: Leaderboard, place: Place, baseline: str, *, everything: bo
             **more,
         )
 
-    def is_within_noise(line: Line) -> bool:
+    def is_none(line: Line) -> bool:
         found = compared(line, place, baseline)
-        return found is not None and found[1].verdict == "within noise"
+        return found is not None and found[1].verdict in ("within noise", None)
 
     def is_baseline(line: Line) -> bool:
         return line.entry.system == baseline and place in line.entry.measured
@@ -323,7 +322,7 @@ def _speedups(board: Leaderboard, place: Place, baseline: str, *, everything: bo
         lambda _, ratio: ratio.median,
         in_full=words(speedup_text),
         remark=words(_session),
-        faint=is_within_noise,
+        faint=is_none,
         is_baseline=is_baseline,
     )
     if not everything:
@@ -332,14 +331,14 @@ def _speedups(board: Leaderboard, place: Place, baseline: str, *, everything: bo
         main,
         column("speedup_low", lambda _, ratio: ratio.low),
         column("speedup_high", lambda _, ratio: ratio.high),
-        column("speedup_within_noise", lambda _, ratio: int(ratio.verdict == "within noise")),
+        column("speedup_within_noise", lambda _, ratio: int(ratio.verdict not in ("faster", "slower"))),
         column("speedup_busy", lambda measured, _: int(measured.busy)),
     ]
 
 
 def _session(measured: Measured, ratio: SpeedUp) -> str:
     """Where a speed-up comes from, and how far it can be believed."""
-    parts: list[str] = [ratio.verdict]
+    parts: list[str] = [ratio.verdict or "nothing can be said: the noise is not known"]
     if measured.floor is not None:
         parts.append(f"noise floor ±{text.percent(measured.floor)} %")
     if measured.rounds is not None:

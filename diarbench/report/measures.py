@@ -26,7 +26,7 @@ class Session:
     def words(self, board: Leaderboard) -> str:
         """How it was measured, and how far it can be believed, in a sentence."""
         told, place = self.any, f"{place_label(board, self.place)} on {text.plain(self.place.machine)}"
-        parts = [f"against {text.plain(told.baseline)}"]
+        parts = [f"against {text.plain(told.baseline)}{'' if told.weights else ', with random weights'}"]
         if told.rounds is not None:
             length = f" over {text.minutes(told.audio_seconds)}" if told.audio_seconds else ""
             of = f" of {text.plain(told.audio)}" if told.audio and length else ""
@@ -66,13 +66,15 @@ def notes_on(board: Leaderboard) -> list[str]:
 
 def speedup_legend(board: Leaderboard) -> str:
     """How to read the speed-ups of the table: only the marks that stand there are explained."""
-    measured = [one for line in board.lines for one in line.entry.measured.values() if one.speedup is not None]
-    marks = []
-    if any(one.speedup is not None and one.speedup.verdict == "within noise" for one in measured):
-        marks.append(f"{text.WITHIN_NOISE}: within the noise of its session, no speed-up")
-    if any(one.busy for one in measured):
-        marks.append(f"{text.BUSY}: other work was seen on the machine")
-    return f"{'. '.join(['Speed-up: median of ratios within rounds [bootstrap interval]', *marks])}."
+    found = [(one, one.speedup.verdict) for line in board.lines for one in line.entry.measured.values() if one.speedup]
+    parts = ["Speed-up: median of the ratios within rounds, and its 95 % interval"]
+    if any(verdict == "within noise" for _, verdict in found):
+        parts.append(f"{text.WITHIN_NOISE}: within the noise of its session, no speed-up")
+    if any(verdict is None for _, verdict in found):
+        parts.append(f"{text.UNJUDGED}: the noise is not known, nothing can be said")
+    if any(measured.busy for measured, _ in found):
+        parts.append(f"{text.BUSY}: other work was seen on the machine")
+    return f"{'. '.join(parts)}."
 
 
 def details(session: Session) -> list[Detail]:

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from diarbench.costs import Measured, SpeedUp
     from diarbench.leaderboard import Leaderboard, Line, Place
 
-_VERDICTS = {"faster": "var(--better)", "slower": "var(--worse)", "within noise": "var(--faint)"}
+_UNJUDGED = "noise not known"
+_VERDICTS = {
+    "faster": "var(--better)", "slower": "var(--worse)", "within noise": "var(--faint)", _UNJUDGED: "var(--hue-5)",
+}  # fmt: skip
 _WHAT = {"pipeline": "circle", "encoder alone": "diamond"}
 _KINDS = {"resident": "Resident memory", "cuda": "Memory on the GPU"}
 _HOUR = 3600.0  # s
@@ -48,7 +51,7 @@ def speedup_charts(board: Leaderboard) -> list[Chart]:
             rows += [_speedup_row(line.entry.system, what, measured, ratio) for what, ratio in found.items()]
             floors += [measured.floor] if found and measured.floor is not None else []
             busy = busy or (bool(found) and measured.busy)
-        caption = f"How many times faster than {text.plain(baseline)}: median of ratios, with its interval."
+        caption = f"How many times faster than {text.plain(baseline)}: median of ratios and its 95 % interval."
         if any(row["what"] != "pipeline" for row in rows):
             caption += " Encoder alone: on windows of one length, the largest batch that was measured."
         if floors:
@@ -127,7 +130,7 @@ def _speedup_row(system: str, what: str, measured: Measured, ratio: SpeedUp) -> 
         "median": ratio.median,
         "low": ratio.low,
         "high": ratio.high,
-        "verdict": ratio.verdict,
+        "verdict": ratio.verdict or _UNJUDGED,
         "shown": speedup_text(measured, ratio),
     }
 
@@ -143,7 +146,8 @@ def _speedup_spec(rows: Sequence[Mapping[str, Any]], floor: float | None) -> Spe
     x = alt.X("median:Q", title="speed-up (×)", scale=scale, axis=alt.Axis(format=".3~g", tickCount=6))
     y = system_axis(names)
     offset = alt.YOffset("what:N", scale=alt.Scale(domain=whats, paddingOuter=0.6))
-    colours = alt.Scale(domain=list(_VERDICTS), range=list(_VERDICTS.values()))
+    verdicts = [verdict for verdict in _VERDICTS if any(row["verdict"] == verdict for row in rows)]
+    colours = alt.Scale(domain=verdicts, range=[_VERDICTS[verdict] for verdict in verdicts])
     colour = alt.Color("verdict:N", scale=colours, legend=alt.Legend(title=None, orient="bottom"))
     shapes = alt.Scale(domain=whats, range=[_WHAT[what] for what in whats])
     legend = alt.Legend(title=None, orient="top", symbolFillColor="var(--ink)") if len(whats) > 1 else None

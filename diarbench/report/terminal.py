@@ -22,6 +22,11 @@ _GAP = 2  # characters between columns: one of padding, one where another box wo
 _RANK_WIDTH = 3
 _NAMES_SHARE = 0.4  # of the width, at most: longer names are folded
 _MOST_TROUBLES = 20
+_SIZES = {
+    "encoder_parameters": ["encoder's", "parameters"],
+    "weight_bytes": ["weight", "files"],
+    "held_bytes": ["weights", "held"],
+}
 _BY_PLACE = {"rtf": "RTF", "speedup": "speed-up", "memory": "peak mem.", "gpu_memory": "peak mem."}
 
 
@@ -99,7 +104,7 @@ def _head(board: Leaderboard, column: TableColumn) -> list[str]:
         ]
     if kind.startswith("macs_"):
         return ["MACs,", *column.head.replace(", ", ",\n").split("\n")]
-    return ["%", *column.head.split()] if kind in PARTS else [column.head]
+    return ["%", *column.head.split()] if kind in PARTS else _SIZES.get(kind, [column.head])
 
 
 def _broken(head: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 NOTHING = "–"  # printed where there is no value
 MINUS = "−"  # U+2212, as wide as a plus sign
 WITHIN_NOISE = "≈"  # behind a speed-up that is none, for all that was measured
+UNJUDGED = "?"  # behind a speed-up of which nothing can be said, as the noise is not known
 BUSY = "!"  # behind a figure that was taken while other work was seen on the machine
 
 
@@ -95,13 +96,12 @@ def interval(low: float, high: float) -> str:
     return f"[{times(low)[:-1]}, {times(high)[:-1]}]"
 
 
-def speedup(median: float, low: float, high: float, *, within_noise: bool, busy: bool) -> str:
+def speedup(median: float, low: float, high: float, marks: str) -> str:
     """A speed-up with its interval, and marks of what it is worth.
 
-    >>> speedup(1.02, 0.98, 1.06, within_noise=True, busy=False)
+    >>> speedup(1.02, 0.98, 1.06, WITHIN_NOISE)
     '1.02× [0.98, 1.06] ≈'
     """
-    marks = (WITHIN_NOISE if within_noise else "") + (BUSY if busy else "")
     return f"{times(median)} {interval(low, high)} {marks}".rstrip()
 
 

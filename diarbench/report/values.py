@@ -85,8 +85,8 @@ def speedup_text(measured: Measured, ratio: SpeedUp | None) -> str:
     """A speed-up of the session as it is printed, with its marks; nothing where there is none."""
     if ratio is None:
         return ""
-    within_noise = ratio.verdict == "within noise"
-    return text.speedup(ratio.median, ratio.low, ratio.high, within_noise=within_noise, busy=measured.busy)
+    mark = {"within noise": text.WITHIN_NOISE, None: text.UNJUDGED}.get(ratio.verdict, "")
+    return text.speedup(ratio.median, ratio.low, ratio.high, mark + (text.BUSY if measured.busy else ""))
 
 
 def comparisons(board: Leaderboard) -> list[tuple[Place, str]]:

@@ -202,6 +202,7 @@ def make_measured(
         started="2026-05-04T10:11:12",
         baseline=baseline,
         rounds=15,
+        weights=True,
         audio="voices",
         audio_seconds=30.0,
         noise={"control": baseline, "ratio": {"median": 1.0, "low": 0.99, "high": 1.01}, "floor": 0.02, "busy": busy},
@@ -221,7 +222,7 @@ def make_measured(
         stages={name: StageCost(share * 30 * rtf, share, 1 / (1 - share)) for name, share in stages.items()},
         memory=Memory(
             250 * megabyte,
-            tuple(MemoryAt(at, size, size // 2 if cuda else None) for at, size in resident.items()),
+            tuple(MemoryAt(at, size, size // 2 if cuda else None, None) for at, size in resident.items()),
             {"resident": 3.0 * megabyte, "cuda": None},
         ),
         energy=Energy(4321.0, "rapl"),
