@@ -191,8 +191,9 @@ class PositionalConvolution(nn.Module):
     def fold(self) -> None:
         """Let the direction be the weight itself, which a gain of its own length leaves as it is."""
         if not self.folded:
-            self.direction.mul_(self.gain / self._norm())
-            self.gain.copy_(self._norm())
+            # New tensors: those that were loaded may still be someone else's.
+            self.direction.data = self.direction * (self.gain / self._norm())
+            self.gain.data = self._norm()
             self.folded = True
 
     def train(self, mode: bool = True) -> PositionalConvolution:
