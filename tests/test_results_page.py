@@ -15,7 +15,10 @@ sys.path.insert(0, str(Path(__file__).parent))  # small_lab.py
 
 from small_lab import Lab
 
+from diarbench.bench import Wanted, measure
 from diarbench.measure.machine import fingerprint
+from diarbench.plan import prepare
+from diarbench.store import store_measure
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "results.md"
 
@@ -41,6 +44,14 @@ class System:
             return [(0, 0.1, "A")]
 """
 BARE = "class System:\n timed = needs_audio = False\n def diarize(self, audio): return []\n"
+
+
+class Unseen:
+    """Progress that nobody watches."""
+
+    def step(self, what: str, total: int) -> None: ...
+
+    def advance(self) -> None: ...
 
 
 def documented() -> dict[str, dict[str, bool]]:
@@ -89,6 +100,12 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[dic
     systems = [lab.system("full", FULL, card=more, deep=[1]), lab.system("bare", BARE), lab.system("broken", "1 / 0")]
     outcome = lab.run(systems, dataset, facts=facts)
     assert (outcome.done, len(outcome.failures)) == (5, 2), outcome.failures
+    quick = lab.system("quick")
+    wanted = Wanted(
+        [prepare(quick)], "quick", "cpu", 1, "d", "0", [dataset.recordings[0].recording], rounds=5, turn=0.01
+    )
+    session = measure(wanted, machine="box", facts=facts, progress=Unseen())
+    store_measure(lab.runs, "box", session["session"], session)
     found: dict[str, list[dict[str, Any]]] = {}
     for path in lab.runs.rglob("*.json"):
         value = json.loads(path.read_text())
@@ -97,6 +114,8 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[dic
             title = f"recordings/ID.json, {value['status']}"
         elif path.parent.name == "sessions":
             title = "sessions/SESSION.json"
+        elif path.parent.name == "_measures":
+            title = "_measures/SESSION.json"
         found.setdefault(title, []).append(value)
     return found
 

@@ -237,7 +237,7 @@ def _memory(board: Leaderboard, place: Place) -> list[TableColumn]:
     def column(kind: str, key: str, what: str, words: str) -> TableColumn:
         return TableColumn(
             key=f"{key}.{_key(place)}",
-            group=f"Peak memory, {place.machine}",
+            group=_group(board, "Peak memory", place),
             head=f"{label}{what}, {length}",
             note=f"{words} of a fresh process on {length} of audio, on {place.machine}, {label}",
             value=lambda line: peak_memory(line, place, minutes, kind),
@@ -258,6 +258,11 @@ def place_label(board: Leaderboard, place: Place) -> str:
     return place.label if len(alike) < 2 else f"{place.label}, {text.many(place.threads, 'thread')}"
 
 
+def _group(board: Leaderboard, what: str, place: Place) -> str:
+    """With the machine, where there are several."""
+    return f"{what}, {place.machine}" if len({other.machine for other in board.places}) > 1 else what
+
+
 def _key(place: Place) -> str:
     return f"{place.machine}.{place.device}.{place.threads}"
 
@@ -266,7 +271,7 @@ def _speed(board: Leaderboard, place: Place) -> TableColumn:
     label = place_label(board, place)
     return TableColumn(
         key=f"rtf.{_key(place)}",
-        group=f"RTF, {place.machine}",
+        group=_group(board, "RTF", place),
         head=label,
         note=f"Real-time factor on {place.machine}, {label}: wall time in diarize() per second of audio, "
         "over all datasets here; smaller is faster",
@@ -302,7 +307,7 @@ def _speedups(board: Leaderboard, place: Place, baseline: str, *, everything: bo
     def column(key: str, value: Callable[[Measured, SpeedUp], float], **more: Any) -> TableColumn:
         return TableColumn(
             key=f"{key}.{_key(place)}.{baseline}",
-            group=f"Speed-up, {place.machine}",
+            group=_group(board, "Speed-up", place),
             head=f"{label}, to {base}",
             note=note,
             value=number(value),

@@ -140,6 +140,7 @@ def _preface(board: Leaderboard) -> list[str]:
     """What has to be known to read the table, in sentences."""
     kinds = {rule.name: rule.label for rule in board.rules}
     rules = "; ".join(f"{name}: {label}" for name, label in kinds.items())
+    machines = dict.fromkeys(text.plain(place.machine) for place in board.places)
     datasets = "; ".join(
         f"{column.label} ({text.many(len(column.recordings), 'recording')}, {text.minutes(column.audio)}"
         f"{', SYNTHETIC' if column.synthetic else ''})"
@@ -149,6 +150,7 @@ def _preface(board: Leaderboard) -> list[str]:
         f"Ranked by macro DER under {board.rule.name} ({board.rule.label}); lower is better.",
         f"Rules: {rules}.",
         f"Datasets: {datasets or 'none'}.",
+        *([f"Measured on: {', '.join(machines)}."] if machines else []),
         *([speedup_legend(board)] if comparisons(board) else []),
     ]
 
