@@ -234,3 +234,16 @@ def test_gradients_reach_the_whole_network() -> None:
     assert without == []
     assert math.isfinite(float(eend.layer_weights.weight.grad.abs().sum()))
     assert isinstance(eend.wavlm, WavLM)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@torch.inference_mode()
+def test_scores_on_a_gpu_are_those_on_the_cpu() -> None:
+    structure = replace(small("base"), heads=((1, 3), (), (0, 1, 2, 3)))
+    eend = load_diarizen(structure, in_diarizen(shaken(Eend(structure, SMALL))), "some.bin", SMALL)
+    expected = eend(noise())
+    found = eend.cuda()(noise().cuda())
+    torch.testing.assert_close(found.cpu(), expected, rtol=0, atol=1e-2)  # convolutions may run in TF32
+    halved = eend.bfloat16()(noise().cuda().bfloat16())
+    assert halved.isfinite().all()
