@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import threading
 import time
 
@@ -105,3 +106,38 @@ def test_marks_in_a_generator():
     with measured_stages() as clock:
         assert list(work()) == [0, 1, 2]
     assert clock.seconds["reading"] >= 0.015
+
+
+class FakeEvent:
+    """A CUDA event on a clock that a test sets; the host is asked for nothing until the end."""
+
+    now = 0.0  # ms
+    synchronized = 0
+
+    def __init__(self, *, enable_timing):
+        assert enable_timing
+
+    def record(self):
+        self.at = FakeEvent.now
+
+    def synchronize(self):
+        FakeEvent.synchronized += 1
+
+    def elapsed_time(self, other):
+        return other.at - self.at
+
+
+def test_on_a_gpu_stages_are_between_events_of_its_own_clock(monkeypatch):
+    from types import SimpleNamespace
+
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=SimpleNamespace(Event=FakeEvent)))
+    with measured_stages("cuda") as clock:
+        with stage("segmentation"):
+            FakeEvent.now += 2000.0
+            with stage("embedding"):
+                FakeEvent.now += 500.0
+            FakeEvent.now += 1000.0
+        FakeEvent.now += 4000.0
+    assert FakeEvent.synchronized == 0  # nothing waited while the marks were made
+    assert clock.seconds == {"segmentation": pytest.approx(3.0), "embedding": pytest.approx(0.5)}
+    assert FakeEvent.synchronized == 1
