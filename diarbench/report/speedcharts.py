@@ -109,6 +109,11 @@ def memory_charts(board: Leaderboard) -> list[Chart]:
     return charts
 
 
+def _short(number: float) -> float:
+    """To six significant digits: more than can be seen, and less to carry."""
+    return float(f"{number:.6g}")
+
+
 def _where(board: Leaderboard, place: Place) -> str:
     return f"{place_label(board, place)}, {text.plain(place.machine)}"
 
@@ -127,9 +132,9 @@ def _speedup_row(system: str, what: str, measured: Measured, ratio: SpeedUp) -> 
     return {
         "system": text.plain(system),
         "what": what,
-        "median": ratio.median,
-        "low": ratio.low,
-        "high": ratio.high,
+        "median": _short(ratio.median),
+        "low": _short(ratio.low),
+        "high": _short(ratio.high),
         "verdict": ratio.verdict or _UNJUDGED,
         "shown": speedup_text(measured, ratio),
     }
@@ -183,10 +188,9 @@ def _stage_rows(
             "system": text.plain(line.entry.system),
             "stage": text.plain(stage),
             "order": order.index(stage),
-            "seconds": _HOUR * seconds,
-            "percent": 100 * seconds / total if total > 0 else 0.0,
-            "shown": f"{_HOUR * seconds:.3g} s",
-            "bound": text.times(cost.bound) if cost is not None and cost.bound is not None else "not measured",
+            "seconds": _short(_HOUR * seconds),
+            "percent": _short(100 * seconds / total) if total > 0 else 0.0,
+            "bound": text.times(cost.bound) if cost is not None and cost.bound is not None else text.NOTHING,
         }
 
 
@@ -212,7 +216,7 @@ def _stage_spec(
     tips = [
         alt.Tooltip("system:N"),
         alt.Tooltip("stage:N"),
-        alt.Tooltip("shown:N", title="for an hour of audio"),
+        alt.Tooltip("seconds:Q", title="for an hour of audio (s)", format=".3~g"),
         alt.Tooltip("percent:Q", title="share (%)", format=".1f"),
         alt.Tooltip("bound:N", title="pipeline, if it cost nothing"),
     ]

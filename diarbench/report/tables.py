@@ -43,7 +43,10 @@ def render_markdown(board: Leaderboard) -> str:
             _markdown(line.entry.system),
             _markdown(line.entry.title),
             _markdown(text.compression_facts(line.entry.compression)),
-            *(f"**{cell}**" if is_best(column, line, best) else cell for column, cell in _cells(line, columns)),
+            *(
+                f"**{_markdown(cell)}**" if is_best(column, line, best) else _markdown(cell)
+                for column, cell in _cells(line, columns)
+            ),
         ]
         for line in board.lines
     ]

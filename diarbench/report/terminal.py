@@ -118,8 +118,9 @@ def _name_width(board: Leaderboard, width: int) -> int:
 
 def _fitting(board: Leaderboard, columns: Sequence[TableColumn], width: int) -> list[TableColumn]:
     """The columns that fit into `width`, chosen by importance, in their usual order."""
+    firsts = {_kind(column): column for column in reversed(columns)}
     chosen = []
-    for column in sorted(columns, key=lambda column: _importance(board, column)):
+    for column in sorted(columns, key=lambda column: _importance(board, column, firsts[_kind(column)])):
         needed = _width(board, column) + _GAP
         if needed <= width:
             chosen.append(column)
@@ -127,17 +128,24 @@ def _fitting(board: Leaderboard, columns: Sequence[TableColumn], width: int) -> 
     return [column for column in columns if column in chosen]
 
 
-def _importance(board: Leaderboard, column: TableColumn) -> int:
-    """Smaller is shown first."""
-    kind = column.key.partition(".")[0]
+def _kind(column: TableColumn) -> str:
+    return column.key.partition(".")[0]
+
+
+def _importance(board: Leaderboard, column: TableColumn, first: TableColumn) -> tuple[int, bool]:
+    """Smaller is shown first; `first` is the first column of its kind. Of figures by place, one of each kind comes
+    before those of other places."""
+    kind = _kind(column)
     if column.key == f"macro_der.{board.rule.name}":
-        return 0
+        return 0, False
     order = (
         "delta", "parameters", "macs_pipeline_per_s", "rtf", "speedup", "der", "macro_der", "memory", "gpu_memory",
         *PARTS, "macs_encoder_1s", "macs_window_per_s", "weight_bytes", "held_bytes", "encoder_parameters",
         "nonzero_parameters",
     )  # fmt: skip
-    return 1 + order.index(kind)
+    if kind == "rtf" and column is not first:
+        kind = "speedup"
+    return 1 + order.index(kind), column is not first
 
 
 def _width(board: Leaderboard, column: TableColumn) -> int:

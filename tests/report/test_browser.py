@@ -156,6 +156,50 @@ def test_filtering_by_words_and_by_compression(visit: Opener, realistic: Leaderb
     assert seen.quiet(), seen.said
 
 
+HEADS = """() => [...document.querySelectorAll("#board thead tr:last-child > :not([hidden])")]
+    .map((head) => head.textContent.trim())"""
+BOX = "document.querySelector('.board').parentElement"
+
+
+def test_columns_give_way_where_the_window_is_narrow_and_come_back(visit: Opener, measured: Leaderboard) -> None:
+    seen = visit(measured, viewport={"width": 1280, "height": 800})
+    heads = seen.page.evaluate(HEADS)
+    assert {"full", "parameters", "pipeline, per s", "GPU, to base"} <= set(heads)
+    assert not {"confusion", "held", "encoder, 1 s"} & set(heads)
+    assert seen.page.evaluate(f"{BOX}.scrollWidth <= {BOX}.clientWidth")
+    groups = seen.page.locator("#board thead tr:first-child th:visible")
+    assert sum(map(int, groups.evaluate_all("all => all.map((one) => one.colSpan)"))) == len(heads) - 2
+    seen.page.get_by_label("errors").check()
+    assert "confusion" in seen.page.evaluate(HEADS)
+    assert seen.page.locator("#board tbody td:visible").filter(has_text="1.63×").count() == 1
+    seen.page.get_by_label("other rules").uncheck()
+    seen.page.set_viewport_size({"width": 1500, "height": 800})  # the reader's choice stays
+    assert {"full", "confusion"} <= set(seen.page.evaluate(HEADS))
+    assert "fair" not in seen.page.evaluate(HEADS)
+    assert seen.quiet(), seen.said
+
+
+def test_columns_come_and_go_with_the_window(visit: Opener, measured: Leaderboard) -> None:
+    seen = visit(measured, viewport={"width": 1280, "height": 800})
+    few = seen.page.evaluate(HEADS)
+    seen.page.set_viewport_size({"width": 400, "height": 800})
+    seen.page.wait_for_function(f"({HEADS})().length < {len(few)}")
+    assert seen.page.evaluate(HEADS)[:4] == ["#", "System", "full", "Δ"]
+    seen.page.set_viewport_size({"width": 1280, "height": 800})
+    seen.page.wait_for_function(f"({HEADS})().length === {len(few)}")
+    assert seen.page.evaluate(HEADS) == few
+
+
+def test_charts_of_measured_cost_are_drawn(visit: Opener, measured: Leaderboard) -> None:
+    seen = visit(measured)
+    assert seen.page.locator(".chart.broken").count() == 0
+    assert seen.page.locator("#speedup-0 svg .mark-symbol path").count() >= 10
+    seen.page.locator("#stages-0 svg .mark-rect path").first.hover(force=True)
+    seen.page.wait_for_selector("#vg-tooltip-element.visible")
+    assert "pipeline, if it cost nothing" in seen.page.locator("#vg-tooltip-element").inner_text()
+    assert seen.quiet(), seen.said
+
+
 def test_charts_in_closed_sections_are_drawn_when_they_open(visit: Opener, realistic: Leaderboard) -> None:
     seen = visit(realistic)
     assert seen.page.locator("#spread-0 svg").count() == 0
@@ -196,18 +240,19 @@ def test_the_policy_lets_no_other_script_run(visit: Opener, realistic: Leaderboa
     assert any("Content Security Policy" in message for message in seen.said)
 
 
-@pytest.mark.parametrize(("name", "width"), [("realistic", 400), ("hostile", 400), ("realistic", 1280)])
+@pytest.mark.parametrize(
+    ("name", "width"), [("realistic", 400), ("hostile", 400), ("realistic", 1280), ("measured", 400)]
+)
 def test_the_page_is_never_wider_than_its_window(
-    visit: Opener, width: int, name: str, realistic: Leaderboard, hostile: Leaderboard
+    visit: Opener, width: int, name: str, realistic: Leaderboard, hostile: Leaderboard, measured: Leaderboard
 ) -> None:
-    board = {"realistic": realistic, "hostile": hostile}[name]
+    board = {"realistic": realistic, "hostile": hostile, "measured": measured}[name]
     seen = visit(board, viewport={"width": width, "height": 800})
     for summary in seen.page.locator("summary").all():
         summary.click()
     seen.page.wait_for_function(DRAWN)
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
-    box = "document.querySelector('.board').parentElement"
-    assert seen.page.evaluate(f"{box}.scrollWidth <= {box}.clientWidth") == (width == 1280)
+    assert seen.page.evaluate(f"{BOX}.scrollWidth <= {BOX}.clientWidth") == (width == 1280)
     assert seen.quiet(), seen.said
 
 

@@ -144,6 +144,54 @@ def test_the_policy_admits_exactly_the_scripts_and_the_style_of_the_page(page: P
     assert len(inlined) == 3
 
 
+def test_measured_cost_is_on_the_page(measured: Leaderboard) -> None:
+    page = page_of(measured)
+    row = page.rows["base-zero50"]
+    speedup = row["Speed-up: CPU, 1 thread, to base"]
+    assert speedup.text == "1.01× [0.98, 1.04] ≈"
+    assert speedup.attributes["data-sort"] == "1.01"
+    assert "same" in speedup.classes
+    title = "1.01, within noise, noise floor ±2.0 %, 15 rounds, session 20260504-101112"
+    assert speedup.attributes["title"] == title
+    assert page.rows["base"]["Speed-up: CPU, 1 thread, to base"].text == "baseline"
+    assert page.rows["silence"]["Speed-up: CPU, 1 thread, to base"].text == "–"
+    assert "the machine was busy: other processes" in (
+        page.rows["base-bf16"]["Speed-up: GPU, to base"].attributes["title"] or ""
+    )
+    assert row["MACs: pipeline, per s"].attributes["title"] == "179,550,000"
+    assert row["Peak memory: CPU, 1 thread, 10 min"].text == "337 MB"
+    assert {"cost-macs", "speedup-0", "stages-0", "shares-1", "memory-cuda-1"} <= set(page.charts)
+    text = page.root.text
+    assert "≈: within the noise of its session, no speed-up. !: other work was seen" in text
+    assert "base-w08: what was measured on CPU, 1 thread on box was another version of it." in text
+
+
+def test_sessions_are_told_with_all_that_they_measured(measured: Leaderboard) -> None:
+    page = page_of(measured)
+    tables = [table for table in page.root.all("table") if "measured" in table.classes]
+    heads = [head.text for head in next(tables[0].all("thead")).all("th")]
+    first = next(row for row in tables[0].all("tr") if "base-int8-keep0" in row.text)
+    cells = dict(zip(heads, [cell.text for cell in (*first.all("th"), *first.all("td"))], strict=True))
+    assert cells == {
+        "System": "base-int8-keep0", "RTF": "0.0210", "× real time": "47.6", "import": "1.50 s", "load": "250 ms",
+        "first call": "840 ms", "speed-up": "1.48× [1.44, 1.52]", "encoder, 8 s × 1": "0.0210, 2.10× [2.04, 2.16]",
+        "encoder, 8 s × 8": "0.0210, 2.10× [2.04, 2.16]", "memory, loaded": "250 MB", "memory per hour": "+3.00 MB",
+        "energy per hour": "4.32 kJ (rapl)", "latency": "500 ms; 10.0 ms / 20.0 ms / 30.0 ms",
+    }  # fmt: skip
+    summaries = [summary.text for summary in page.root.all("summary") if "Measured on" in summary.text]
+    assert summaries == [
+        "Measured on CPU, 1 thread on invented-4c-16g-eb1f9a: against base, 15 rounds over 0.5 min of voices, noise "
+        "floor ±2.0 %; session 20260504-101112.",
+        "BUSY Measured on GPU on invented-4c-16g-eb1f9a: against base, 15 rounds over 0.5 min of voices, noise floor "
+        "±2.0 %, ! the machine was busy (other processes used 40 % of the CPU); session 20260504-101112.",
+    ]
+
+
+def test_without_measures_there_is_no_such_section(page: Page) -> None:
+    assert not [heading for heading in page.root.all("h2") if heading.text.startswith("Speed, memory")]
+    assert "Speed-up" not in next(page.root.all("main")).text
+
+
 def test_hostile_names_are_text_everywhere(hostile: Leaderboard) -> None:
     page = page_of(hostile)
     assert boards.SCRIPT in page.rows
@@ -263,6 +311,7 @@ def test_forty_systems_on_three_hundred_recordings_stay_under_two_megabytes() ->
 
 
 def test_the_worst_of_everything_stays_under_two_megabytes() -> None:
+    found = {place: boards.make_measured(1.5, encoder=2.0, cuda=True) for place in boards.many(1).places}
     board = boards.many(40, 400)
     noise = {f"key{number}": {"deep": "x" * 100} for number in range(80)}
     lines = []
@@ -271,7 +320,9 @@ def test_the_worst_of_everything_stays_under_two_megabytes() -> None:
         score = line.entry.scores["first"]
         failures = {name: f"error on {name}: " + "y" * 900 for name in score.recordings}
         scores = {**line.entry.scores, "first": Score({}, failures, ())}
-        lines.append(replace(line, entry=replace(line.entry, provenance=runs, scores=scores)))
+        stages = {place: {f"stage-{number}": 1.0 for number in range(8)} for place in board.places}
+        costs = {"measured": found, "stages": stages, "pipeline_macs": 1e9, "complexity": boards.make_sizes(10**7)}
+        lines.append(replace(line, entry=replace(line.entry, provenance=runs, scores=scores, **costs)))
     page = page_of(replace(board, lines=tuple(lines)))
     assert len(page.source.encode()) < TWO_MEGABYTES
     assert "more; the JSON output holds them all" in page.root.text

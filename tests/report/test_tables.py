@@ -91,6 +91,29 @@ def test_csv_comes_back_as_it_was_measured(realistic: Leaderboard) -> None:
         assert row["unranked"] == (line.unranked or "")
 
 
+def test_csv_has_speedups_as_numbers(measured: Leaderboard) -> None:
+    rows = {row["system"]: row for row in csv.DictReader(io.StringIO(render_csv(measured)))}
+    place = "invented-4c-16g-eb1f9a.cuda.2.base"
+    row = rows["base-zero50"]
+    found = [row[f"speedup{key}.{place}"] for key in ("", "_low", "_high", "_within_noise", "_busy")]
+    assert [*map(float, found)] == [0.99, pytest.approx(0.9603), pytest.approx(1.0197), 1, 1]
+    assert rows["base"][f"speedup_busy.{place}"] == rows["silence"][f"speedup.{place}"] == ""
+    assert row["macs_pipeline_per_s"] == "179550000.0"
+    assert row["held_bytes"] == "7560000"
+
+
+def test_markdown_and_latex_tell_speedups_and_where_they_are_from(measured: Leaderboard) -> None:
+    rendered = render_markdown(measured)
+    assert r"1.01× \[0.98, 1.04\] ≈" in rendered
+    assert "## Measured cost" in rendered
+    assert "Measured on CPU, 1 thread on invented-4c-16g-eb1f9a: against base" in rendered
+    assert "base-w08: what was measured" in rendered
+    assert "Measured on: invented-4c-16g-eb1f9a." in rendered
+    latex = render_latex(measured)
+    assert r"1.01$\times$ [0.98, 1.04] $\approx$" in latex
+    assert "within the noise of its session" in latex
+
+
 def test_csv_columns_have_types_in_pandas(realistic: Leaderboard) -> None:
     frame = pd.read_csv(io.StringIO(render_csv(realistic)))
     assert frame["macro_der.full"].dtype == float

@@ -39,17 +39,31 @@ def test_a_wide_terminal_shows_every_column(realistic: Leaderboard) -> None:
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 160, 240])
-@pytest.mark.parametrize("name", ["realistic", "hostile"])
+@pytest.mark.parametrize("name", ["realistic", "hostile", "measured"])
 def test_nothing_is_wider_than_the_terminal_or_cut(
-    width: int, name: str, realistic: Leaderboard, hostile: Leaderboard
+    width: int, name: str, realistic: Leaderboard, hostile: Leaderboard, measured: Leaderboard
 ) -> None:
-    board = {"realistic": realistic, "hostile": hostile}[name]
+    board = {"realistic": realistic, "hostile": hostile, "measured": measured}[name]
     output = printed(board, width)
     assert max(map(len, output.splitlines())) <= width
     table = output[: output.index("Ranked by")]
     for line in board.lines:
         macro = line.macro["full"]
         assert macro is None or f"{100 * macro:.1f}" in table
+
+
+def test_costs_come_before_details(measured: Leaderboard) -> None:
+    narrow, wide = printed(measured, 100), printed(measured, 130)
+    assert {"parameters", "pipeline,", "RTF", "speed-up"} <= set(narrow[: narrow.index("──")].split())
+    assert "1.01× [0.98, 1.04] ≈" in narrow
+    assert "1.63× [1.58, 1.68]" in narrow
+    assert "≈: within the noise of its session, no speed-up." in " ".join(narrow.split())
+    assert "0.99× [0.96, 1.02] ≈!" in wide
+    assert "Speed-up: median" not in printed(measured, 60)  # not in the table, not explained
+    words = " ".join(wide.split())
+    assert "against base, 15 rounds over 0.5 min of voices, noise floor ±2.0 %; session" in words
+    assert "base-w08: what was measured on CPU, 1 thread on box was another version of it." in words
+    assert "\x1b[2m" in printed(measured, 130, force_terminal=True)
 
 
 def test_failures_and_unranked_systems_are_told_below(realistic: Leaderboard) -> None:
