@@ -44,6 +44,8 @@ class Structure:
     max_distance: int  # in frames, from which on all relative positions share the last bucket
     heads: tuple[tuple[int, ...], ...]  # per layer, the kept heads by their original index; (): no attention
     feed_forward: tuple[int, ...]  # per layer, the units kept between its two linear maps; 0: no feed-forward
+    attention_biases: tuple[int, ...] = ()  # layers without attention that still add its output bias
+    feed_forward_biases: tuple[int, ...] = ()  # layers without feed-forward that still add its output bias
 
     def __post_init__(self) -> None:
         _check_extractor(self)
@@ -215,11 +217,15 @@ def _build(values: dict[str, Any], path: Path | str) -> Structure:
     for row in values["heads"]:
         if not isinstance(row, (list, tuple)):
             raise InputError(f"{path}: the heads of a layer are a list of indices, not {_shown(row)}")
-    tuples = {
+    tuples: dict[str, tuple[Any, ...]] = {
         "convolutions": tuple(Convolution(*row) for row in values["convolutions"]),
         "heads": tuple(tuple(row) for row in values["heads"]),
         "feed_forward": tuple(values["feed_forward"]),
     }
+    for name in ("attention_biases", "feed_forward_biases"):  # DiariZen has no such thing
+        if not isinstance(values.get(name, ()), (list, tuple)):
+            raise InputError(f"{path}: {name} is a list of layers, not {_shown(values[name])}")
+        tuples[name] = tuple(values.get(name, ()))
     try:
         return Structure(**{**values, **tuples})
     except InputError as error:
@@ -269,6 +275,21 @@ def _check_encoder(structure: Structure) -> None:
                 raise InputError(f"layer {layer}: head {head} is not one of 0 to {structure.total_heads - 1}")
         if list(heads) != sorted(set(heads)):
             raise InputError(f"layer {layer}: heads {_shown(list(heads))} have to be in order, each of them once")
+    _check_biases(structure)
+
+
+def _check_biases(structure: Structure) -> None:
+    """Output biases are kept in layers that lost what they belong to, and nowhere else."""
+    for name, gone in (
+        ("attention_biases", {layer for layer, heads in enumerate(structure.heads) if not heads}),
+        ("feed_forward_biases", {layer for layer, units in enumerate(structure.feed_forward) if not units}),
+    ):
+        layers = getattr(structure, name)
+        for layer in layers:
+            _check_count(f"{name}: a layer", layer, least=0)
+        if list(layers) != sorted(set(layers)) or not gone.issuperset(layers):
+            what = f"are layers that lost it (of {_shown(sorted(gone))}) in order, each once"
+            raise InputError(f"{name} {what}, not {_shown(list(layers))}")
 
 
 def _check_count(name: str, value: object, *, least: int) -> None:

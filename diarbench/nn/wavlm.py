@@ -242,16 +242,28 @@ class RelativePositions(nn.Module):
 
 
 class Layer(nn.Module):
-    """One layer of the Transformer; without attention or feed-forward its norms stay, where norms come after."""
+    """One layer of the Transformer; without attention or feed-forward its norms stay, where norms come after.
+
+    The output bias of what was removed has no other exact place: before it, it would change the state that the layer
+    is given and that others read; behind it, a norm or the next map is in the way.
+    """
 
     attention: Attention | None
+    attention_bias: Tensor | None
     feed_forward: FeedForward | None
+    feed_forward_bias: Tensor | None
 
     def __init__(self, structure: Structure, layer: int, *, dropout: float) -> None:
         super().__init__()
         self.pre_norm = structure.pre_norm
         self.register_module("attention", None)
         self.register_module("feed_forward", None)
+        self.register_parameter("attention_bias", None)
+        self.register_parameter("feed_forward_bias", None)
+        if layer in structure.attention_biases:
+            self.attention_bias = nn.Parameter(torch.zeros(structure.width))
+        if layer in structure.feed_forward_biases:
+            self.feed_forward_bias = nn.Parameter(torch.zeros(structure.width))
         if structure.heads[layer]:
             self.attention = Attention(structure, layer, dropout=dropout)
         if units := structure.feed_forward[layer]:
@@ -265,11 +277,15 @@ class Layer(nn.Module):
         if self.attention is not None:
             inputs = self.attention_norm(frames) if self.pre_norm else frames
             frames = frames + self.dropout(self.attention(inputs, relative))
+        elif self.attention_bias is not None:
+            frames = frames + self.attention_bias
         if not self.pre_norm:
             frames = self.attention_norm(frames)
         if self.feed_forward is not None:
             inputs = self.feed_forward_norm(frames) if self.pre_norm else frames
             frames = frames + self.dropout(self.feed_forward(inputs))
+        elif self.feed_forward_bias is not None:
+            frames = frames + self.feed_forward_bias
         return frames if self.pre_norm else self.feed_forward_norm(frames)
 
 

@@ -111,6 +111,11 @@ def test_diarizens_names_of_the_unpruned_ones_and_unknown_names() -> None:
         ({"heads": [[]] * 11 + [[1.0]]}, "a head is a whole number"),
         ({"feed_forward": [1] * 11 + [-1]}, "layer 11: feed_forward is a whole number of at least 0, not -1"),
         ({"heads": [], "feed_forward": []}, "an entry for each layer, not 0 and 0"),
+        ({"attention_biases": 3}, "attention_biases is a list of layers, not 3"),
+        ({"attention_biases": [7]}, r"layers that lost it \(of \[8, 9\]\) in order, each once, not \[7\]"),
+        ({"attention_biases": [9, 8]}, r"in order, each once, not \[9, 8\]"),
+        ({"attention_biases": ["8"]}, "attention_biases: a layer is a whole number"),
+        ({"feed_forward_biases": [0]}, r"feed_forward_biases are layers that lost it \(of \[\]\)"),
         ({"head": []}, "unknown key head; did you mean heads"),
     ],
 )
