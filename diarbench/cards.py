@@ -6,6 +6,7 @@ import itertools
 import math
 import re
 import tomllib
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -14,8 +15,10 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     StringConstraints,
+    Tag,
     ValidationError,
     field_validator,
     model_validator,
@@ -40,6 +43,43 @@ def _one_line(text: str) -> str:
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Line = Annotated[Text, AfterValidator(_one_line)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def _inside(path: str) -> str:
+    """A path that stays in its folder; `*` stands for anything."""
+    if path.startswith(("/", "~")) or "\\" in path or any(part in ("", ".", "..") for part in path.split("/")):
+        raise ValueError(f"{path!r} should be a path inside the repository, such as 'plda/plda.npz' or 'plda/*.npz'")
+    return path
+
+
+def _repository(name: str) -> str:
+    # Its parts become names of folders.
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name, re.ASCII) or "--" in name or ".." in name:
+        raise ValueError(f"{name!r} should be a repository of the hub, written owner/name")
+    return name
+
+
+def _revision(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][\w./-]*", name, re.ASCII) or ".." in name:
+        raise ValueError(f"{name!r} should be a commit (40 hexadecimal digits), a branch or a tag")
+    return name
+
+
+Inside = Annotated[Line, AfterValidator(_inside)]
+Repository = Annotated[Line, AfterValidator(_repository)]
+Revision = Annotated[Line, AfterValidator(_revision)]
+
+
+def _kind_of_digests(value: Any) -> str:
+    return _TABLE if isinstance(value, dict) else _TEXT
+
+
+_TEXT, _TABLE = "(a text)", "(a table)"  # not shown: pydantic puts them into the place of an error
+Digests = Annotated[
+    Annotated[Sha256, Tag(_TEXT)] | Annotated[dict[Inside, Sha256], Tag(_TABLE)], Discriminator(_kind_of_digests)
+]
 
 
 def _storable(value: Any) -> Any:
@@ -67,21 +107,61 @@ class _Strict(BaseModel):
 
 
 class Weights(_Strict):
-    """One weight file: inside a wheel on PyPI, or a local path (beside the card, or absolute)."""
+    """Weight files: of a repository on the Hugging Face hub, inside a wheel on PyPI, or at a local path."""
 
+    hub: Repository | None = None  # "BUT-FIT/diarizen-wavlm-base-s80-md"
+    revision: Revision | None = None  # a commit pins; a branch or tag may move, and results record where it was
+    files: Annotated[list[Inside], Field(min_length=1)] | None = None  # what is needed of it: paths, or with * patterns
+    gated: bool = False  # whether its conditions have to be accepted first
     wheel: Text | None = None  # "Resemblyzer==0.1.4"
     member: Text | None = None  # the file's path inside the wheel
-    path: Text | None = None
-    sha256: Sha256 | None = None
+    path: Text | None = None  # beside the card, or absolute
+    sha256: Digests | None = None  # of the file; or a table: file = digest
     licence: Line | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Weights:
-        if (self.wheel is None) == (self.path is None):
-            raise ValueError("say where the weights are: either `wheel` with `member`, or `path`")
-        if self.wheel is not None and (self.member is None or self.sha256 is None):
-            raise ValueError("weights in a wheel need `member` (the file's path inside it) and `sha256`")
+        if sum(source is not None for source in (self.hub, self.wheel, self.path)) != 1:
+            raise ValueError(
+                "say where the weights are: either `wheel` with `member`, `path`, or `hub` with `revision` and `files`"
+            )
+        if self.hub is None and (self.revision is not None or self.files is not None or self.gated):
+            raise ValueError("`revision`, `files` and `gated` belong to weights from a `hub`")
+        if self.hub is not None and (self.revision is None or self.files is None):
+            raise ValueError(
+                "weights from a hub need `files` (a list of paths in the repository) and `revision`: a commit (40 "
+                'hexadecimal digits), or a branch such as "main", which pins nothing'
+            )
+        if self.wheel is not None and (self.member is None or not isinstance(self.sha256, str)):
+            raise ValueError("weights in a wheel need `member` (the file's path inside it) and `sha256`, a text")
+        if self.hub is not None and isinstance(self.sha256, str) and not self.one_file:
+            raise ValueError("`sha256` of several files is a table: file = digest")
+        if self.files is not None and isinstance(self.sha256, dict):
+            for file in self.sha256:
+                if not any(fnmatchcase(file, pattern) for pattern in self.files):
+                    raise ValueError(f"`sha256` names {file!r}, which is none of `files`")
         return self
+
+    @property
+    def one_file(self) -> str | None:
+        """The file of the hub's repository that is all that is needed; None where there may be several."""
+        return self.files[0] if self.files is not None and len(self.files) == 1 and "*" not in self.files[0] else None
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the card says which weights, wherever they come from: by a commit, or by a digest of each file."""
+        if self.hub is None:
+            return self.sha256 is not None
+        assert self.revision is not None
+        assert self.files is not None
+        digests = {self.one_file: self.sha256} if isinstance(self.sha256, str) else self.sha256 or {}
+        return bool(COMMIT.fullmatch(self.revision)) or all(file in digests for file in self.files)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What results say of their source; of a local path only the last name."""
+        said = self.model_dump(mode="json", exclude={"sha256", "files"}, exclude_defaults=True)
+        return said | ({"path": Path(self.path).name} if self.path is not None else {})
 
 
 class SystemCard(_Strict):
@@ -193,14 +273,17 @@ class SystemSpec(BaseModel):
     card: SystemCard
     folder: Path  # of the card: relative paths are meant from here
     options: dict[str, Option]
+    found: dict[str, dict[str, Any]] = {}  # of [weights.NAME], once they are found: what the card alone can't say
 
     @property
     def facts(self) -> dict[str, Any]:
         """What a page says of the system: the card without what only building it needs."""
+        weights = {name: source.facts | self.found.get(name, {}) for name, source in self.card.weights.items()}
         return {
             **self.card.model_dump(
                 mode="json", exclude={"sweep", "options", "weights", "files"}, exclude_defaults=True
             ),
+            **({"weights": weights} if weights else {}),
             "options": self.options,
         }
 
@@ -287,7 +370,7 @@ def _explain(path: Path, text: str, kind: type[BaseModel], error: ValidationErro
     # A mistyped key is both unknown and missing; the first says more.
     problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     first = problems[0]
-    keys = [str(part) for part in first["loc"]]
+    keys = [str(part) for part in first["loc"] if part not in (_TEXT, _TABLE)]
     line = _line_of(text, keys)
     where = f"{path}, line {line}" if line else f"{path}"
     dotted = ".".join(keys)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import inspect
+import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from diarbench.audio import decode
-from diarbench.cards import DatasetCard, SystemSpec, read_card
-from diarbench.errors import DiarbenchError, NotFoundError, did_you_mean
+from diarbench.cards import DatasetCard, SystemSpec, Weights, read_card
+from diarbench.errors import AdapterError, DiarbenchError, NotFoundError, did_you_mean
 from diarbench.loaders import Dataset, load_dataset
 from diarbench.plan import find_adapter, missing_requirements, plan
 from diarbench.registry import Registry, shipped
@@ -29,6 +33,7 @@ class Check:
     name: str
     problem: str | None  # one line; None where all is well
     summary: str = ""
+    notes: tuple[str, ...] = ()  # what the user should know of its weights
 
     def as_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -45,18 +50,20 @@ class _Silent:
     def recording(self, system: str, recording: str, audio: Seconds, status: str) -> None: ...
 
 
-def check_card(registry: Registry, name: str, *, run: bool) -> list[Check]:
+def check_card(registry: Registry, name: str, *, run: bool, weights: Path | None = None) -> list[Check]:
     """Check the card of that name or path; a card with a sweep or a pattern gives one result per system.
 
-    With `run`, weights are found and the system diarizes ten seconds of audio in a process of its own. Raises
-    NotFoundError for an unknown name, CardError for a card that can't be read.
+    With `run`, weights are found (first in the folder `weights`) and the system diarizes ten seconds of audio in a
+    process of its own. Without it nothing is fetched: the adapter is imported, the card's options are held against its
+    constructor, and its networks are built without weights, where it shows them. Raises NotFoundError for an unknown
+    name, CardError for a card that can't be read.
     """
     kind = _kind(registry, name)
     if kind == "dataset":
         return [_check_dataset(found, path, card) for found, (path, card) in registry.choose_datasets([name]).items()]
     if kind == "report":
         return [_check_report(registry, name)]
-    return [_check_system(spec, run) for spec in registry.choose_systems([name])]
+    return [_check_system(spec, run, weights) for spec in registry.choose_systems([name])]
 
 
 def _kind(registry: Registry, name: str) -> str:
@@ -73,36 +80,88 @@ def _kind(registry: Registry, name: str) -> str:
     raise NotFoundError(f"no system, dataset or report {name!r}{did_you_mean(name, known)}")
 
 
-def _check_system(spec: SystemSpec, run: bool) -> Check:
+def _check_system(spec: SystemSpec, run: bool, weights: Path | None) -> Check:
     try:
         find_adapter(spec)
         if missing := missing_requirements(spec.card.requires):
             return Check("system", spec.name, f"not installed: pip install {' '.join(map(repr, missing))}")
         if not run:
-            return Check("system", spec.name, None, "card, adapter file and requirements hold; not run")
+            return Check("system", spec.name, None, _look(spec))
         with tempfile.TemporaryDirectory(prefix="diarbench-") as folder:
-            return _try(spec, Path(folder))
+            return _try(spec, Path(folder), weights)
     except DiarbenchError as error:
         return Check("system", spec.name, str(error))
 
 
-def _try(spec: SystemSpec, folder: Path) -> Check:
+def _look(spec: SystemSpec) -> str:
+    """What can be told of a system without its weights. Raises DiarbenchError where it can't be right."""
+    from diarbench.execute.child import one_line
+    from diarbench.execute.loading import imported_adapter
+    from diarbench.measure.counts import build_networks
+
+    adapter = find_adapter(spec)
+    networks = None
+    try:
+        # What a stranger's code prints is no part of the answer.
+        with (
+            contextlib.redirect_stdout(sys.stderr),
+            imported_adapter(adapter.file, adapter.module, adapter.attribute) as adapter_class,
+        ):
+            _check_options(adapter_class, spec)
+            if importlib.util.find_spec("torch") is not None:
+                networks = build_networks(adapter_class, spec.options)
+    except DiarbenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise AdapterError(f"its adapter can't be imported: {one_line(error)}") from error
+    said = ["card, adapter, options and requirements hold"]
+    if networks:
+        unique = {id(one): one.numel() for network in networks.values() for one in network.module.parameters()}
+        said.append(f"{sum(unique.values()):,} parameters in {', '.join(networks)}")
+    said += [_source(name, source) for name, source in spec.card.weights.items()]
+    return "; ".join([*said, "not run"])
+
+
+def _check_options(adapter_class: type, spec: SystemSpec) -> None:
+    """Raises AdapterError where the adapter can't be built from the card's options."""
+    parameters = inspect.signature(adapter_class).parameters
+    taken = [name for name, one in parameters.items() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    offered: dict[str, Any] = {name: None for name in ("device", "weights", "files") if name in taken}
+    try:
+        inspect.signature(adapter_class).bind(**(spec.options | offered))
+    except TypeError as error:
+        own = sorted(set(taken) - set(offered))
+        raise AdapterError(
+            f"{adapter_class.__name__} can't be built from the card's [options]: {error}; it takes "
+            f"{', '.join(own) or 'none'}"
+        ) from error
+
+
+def _source(name: str, source: Weights) -> str:
+    """Where weights would come from, in a few words."""
+    if source.hub is None:
+        return f"weights {name} from {source.wheel or source.path}"
+    pinned = "" if source.pinned else ", not pinned"
+    return f"weights {name} from {source.hub} ({source.licence or 'no licence in the card'}{pinned})"
+
+
+def _try(spec: SystemSpec, folder: Path, weights: Path | None) -> Check:
     """Run the system on a few seconds through the same door as a benchmark."""
     from diarbench.execute import execute
 
     dataset = _excerpt(folder)
-    jobs = plan([spec], [dataset], device="auto", threads=1, limit=None)
+    jobs = plan([spec], [dataset], device="auto", threads=1, limit=None, weights=weights)
+    notes = tuple(dict.fromkeys(note for job in jobs for note in job.system.notes))
     outcome = execute(jobs, root=folder / "runs", machine="check", machine_facts={}, progress=_Silent())
     if outcome.failures:
-        return Check("system", spec.name, outcome.failures[0].split(": ", 1)[1])
+        return Check("system", spec.name, outcome.failures[0].split(": ", 1)[1], notes=notes)
     results = outcome.folders[spec.name, dataset.name]
     turns = results.hypothesis("excerpt")
     result = results.result("excerpt")
     timing = result["timing"] if result else None
     took = f" in {timing['wall']:.2f} s" if timing else ""
-    return Check(
-        "system", spec.name, None, f"{len(turns)} turns of {len(turns.labels)} speakers{took}, {_LENGTH:g} s of audio"
-    )
+    summary = f"{len(turns)} turns of {len(turns.labels)} speakers{took}, {_LENGTH:g} s of audio"
+    return Check("system", spec.name, None, summary, notes)
 
 
 def _excerpt(folder: Path) -> Dataset:

@@ -14,12 +14,12 @@ from typing import Any, Literal
 from packaging.requirements import InvalidRequirement, Requirement
 
 import diarbench
-from diarbench.cards import SystemSpec, Weights
+from diarbench.cards import SystemSpec
 from diarbench.errors import CardError, DiarbenchError, InputError, MissingRequirementError
-from diarbench.fetch import wheel_member
 from diarbench.files import digest_of, sha256_of
 from diarbench.loaders import Dataset
 from diarbench.types import Recording
+from diarbench.weights import Found, check_folder, find_weights, folder_digests
 
 Device = Literal["cpu", "cuda"]
 
@@ -45,6 +45,7 @@ class Prepared:
     files: Mapping[str, Path]
     identity: Mapping[str, Any]  # what its results depend on, as digests and versions
     problem: str | None  # why it can't run here
+    notes: tuple[str, ...] = ()  # what the user should know of its weights: their licences, and what pins them
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,20 @@ class Job:
 
 
 def plan(
-    systems: Sequence[SystemSpec], datasets: Sequence[Dataset], *, device: str, threads: int, limit: int | None
+    systems: Sequence[SystemSpec],
+    datasets: Sequence[Dataset],
+    *,
+    device: str,
+    threads: int,
+    limit: int | None,
+    weights: Path | None = None,
 ) -> list[Job]:
-    """All jobs, ordered by system. `device` "auto" means the GPU where there is one and the system can use it.
+    """All jobs, ordered by system. `device` "auto" means the GPU where there is one and the system can use it;
+    `weights` is a folder in which weights are looked for first.
 
     Raises CardError for a card that contradicts itself; a system that lacks something is planned with its
-    problem, so that the others go on. Raises InputError where a GPU is asked for and there is none.
+    problem, so that the others go on. Raises InputError where a GPU is asked for and there is none, or `weights` is no
+    folder.
     """
     from diarbench.measure.machine import gpus
 
@@ -88,7 +97,7 @@ def plan(
         raise InputError(_NO_GPU)
     jobs = []
     for spec in systems:
-        prepared = prepare(spec)
+        prepared = prepare(spec, weights)
         on: Device = "cuda" if has_gpu and "cuda" in spec.card.devices else "cpu"
         if on not in spec.card.devices and prepared.problem is None:
             prepared = replace(prepared, problem=f"runs on {spec.card.devices[0]} only, not on the {on}")
@@ -117,21 +126,24 @@ def choose_device(device: str, specs: Sequence[SystemSpec]) -> Device:
     return "cuda" if device == "cuda" else "cpu"
 
 
-def prepare(spec: SystemSpec) -> Prepared:
-    """Find what a system needs, without importing any of it. Raises CardError where the card can't be right."""
+def prepare(spec: SystemSpec, weights: Path | None = None) -> Prepared:
+    """Find what a system needs, without importing any of it; `weights` is a folder to look into first.
+
+    Raises CardError where the card can't be right, InputError where `weights` is no folder.
+    """
+    check_folder(weights)
     adapter = find_adapter(spec)
     missing = missing_requirements(spec.card.requires)
     problem = None
-    weights: dict[str, Path] = {}
+    found: dict[str, Found] = {}
     files: dict[str, Path] = {}
-    digests: dict[str, str] = {}
     file_digests: dict[str, str] = {}
     try:
         if missing:
             quoted = " ".join(f"'{requirement}'" for requirement in missing)
             raise MissingRequirementError(f"needs what is not installed: pip install {quoted}")
         for name, source in spec.card.weights.items():
-            weights[name], digests[name] = find_weights(spec, name, source)
+            found[name] = find_weights(spec, name, source, weights)
         for name, place in spec.card.files.items():
             files[name], file_digests[name] = find_file(spec, name, place)
     except DiarbenchError as error:
@@ -140,12 +152,15 @@ def prepare(spec: SystemSpec) -> Prepared:
         "adapter": spec.card.adapter,
         "code": _code_digest(adapter),
         "options": spec.options,
-        "weights": digests,
+        "weights": {name: one.digest for name, one in found.items()},
         "files": file_digests,
         "libraries": _versions(spec.card.requires),
         "diarbench": _library_digest(),
     }
-    return Prepared(spec, adapter, weights, files, identity, problem)
+    spec = spec.model_copy(update={"found": {name: dict(one.facts) for name, one in found.items()}})
+    paths = {name: one.path for name, one in found.items()}
+    notes = tuple(one.note for one in found.values() if one.note is not None)
+    return Prepared(spec, adapter, paths, files, identity, problem, notes)
 
 
 def find_adapter(spec: SystemSpec) -> Adapter:
@@ -165,25 +180,11 @@ def find_adapter(spec: SystemSpec) -> Adapter:
     return Adapter(None, place, attribute)
 
 
-def find_weights(spec: SystemSpec, name: str, source: Weights) -> tuple[Path, str]:
-    """A local path to one weight file, and its SHA-256. Raises InputError or MissingRequirementError."""
-    if source.wheel is not None:
-        assert source.member is not None
-        assert source.sha256 is not None
-        return wheel_member(source.wheel, source.member, source.sha256), source.sha256
-    assert source.path is not None
-    path, digest = find_file(spec, name, source.path)
-    if source.sha256 is not None and digest != source.sha256:
-        raise InputError(f"{path} has SHA-256 {digest}, the card says {source.sha256}")
-    return path, digest
-
-
 def find_file(spec: SystemSpec, name: str, place: str) -> tuple[Path, str]:
     """A local file or folder that a card names, and its digest. Raises MissingRequirementError."""
     path = spec.folder / os.path.expanduser(place)
     if path.is_dir():
-        inside = sorted(file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
-        return path, digest_of([[file.relative_to(path).as_posix(), sha256_of(file)] for file in inside])
+        return path, digest_of([list(item) for item in folder_digests(path).items()])
     if not path.is_file():
         raise MissingRequirementError(f"its file {name!r} is not there: {path}")
     return path, sha256_of(path)

@@ -8,6 +8,14 @@ from diarbench.checking import check_card
 from diarbench.errors import CardError, NotFoundError
 from diarbench.registry import Registry
 
+ADAPTER = """
+print("imported")
+
+
+class System:
+    def __init__(self, *, weights, window=1):
+        raise RuntimeError("built")
+"""
 DATASET = 'title = "D"\nuem = "whole-file"\nlicence = "CC0"\nget = "ask Anna"\n'
 
 
@@ -15,7 +23,7 @@ DATASET = 'title = "D"\nuem = "whole-file"\nlicence = "CC0"\nget = "ask Anna"\n'
 def registry(cards, write_audio) -> Registry:
     """A system, a dataset of one recording of 36 seconds with two speakers, and a report."""
     cards.system("fam/sys", 'title = "S"\nadapter = "./adapter.py:System"\n[sweep]\nwindow = [1, 2]\n')
-    (cards.path / "systems" / "fam" / "adapter.py").write_text("raise RuntimeError('imported')\n")
+    (cards.path / "systems" / "fam" / "adapter.py").write_text(ADAPTER)
     write_audio(cards.path / "datasets" / "audio" / "a.wav", seconds=36.0, rate=8000)
     lines = (f"SPEAKER a 1 {start} 1 <NA> <NA> {who} <NA> <NA>\n" for start, who in ((0, "A"), (3, "B"), (5, "A")))
     (cards.path / "datasets" / "all.rttm").write_text("".join(lines))
@@ -95,3 +103,61 @@ def test_unknown_names_and_unreadable_cards(registry, cards):
     cards.system("broken", "title = \n")
     with pytest.raises(CardError, match="not valid TOML"):
         check_card(Registry((cards.path,)), "broken", run=False)
+
+
+def look(cards, adapter: str, card: str = "") -> str:
+    """What is said of a system whose adapter is this, without its weights."""
+    (cards.path / "systems" / "fam" / "adapter.py").write_text(adapter)
+    cards.system("fam/sys", 'title = "S"\nadapter = "./adapter.py:System"\n' + card)
+    (check,) = check_card(Registry((cards.path,)), "sys", run=False)
+    return check.problem or f"ok: {check.summary}"
+
+
+def test_a_look_at_a_system_builds_and_prints_nothing(registry, cards, capsys):
+    assert look(cards, ADAPTER) == "ok: card, adapter, options and requirements hold; not run"
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("adapter", "card", "says"),
+    [
+        (ADAPTER, "[options]\nwindov = 1\n", "can't be built from the card's [options]: got an unexpected keyword"),
+        (ADAPTER, "[options]\nwindov = 1\n", "'windov'; it takes window"),
+        ("class System:\n    def __init__(self, *, size): ...\n", "", "missing a required argument: 'size'"),
+        ("class Sistem: ...\n", "", "System"),
+        ("raise RuntimeError('two\\nlines')\n", "", "its adapter can't be imported: RuntimeError: two lines"),
+        ("raise SystemExit(3)\n", "", "its adapter can't be imported: SystemExit: 3"),
+        ("class System\n", "", "its adapter can't be imported: SyntaxError: "),
+        ("import no_such_module\n", "", "its adapter can't be imported: ModuleNotFoundError: "),
+    ],
+)
+def test_adapters_that_do_not_fit_their_card(registry, cards, adapter, card, says):
+    problem = look(cards, adapter, card)
+    assert says in problem
+    assert not problem.startswith("ok")
+    assert "\n" not in problem
+
+
+NETWORKS = """
+import torch
+from diarbench.measure import Network
+
+
+class System:
+    def __init__(self, *, weights, width=2): ...
+
+    @classmethod
+    def networks(cls, *, width=2):
+        shared = torch.nn.Linear(width, width)
+        both = torch.nn.Sequential(shared, torch.nn.Linear(width, 1))
+        inputs = lambda batch, seconds: (torch.zeros(batch, width),)
+        return {"one": Network(shared, inputs), "two": Network(both, inputs)}
+"""
+
+
+def test_networks_are_built_without_weights_and_counted_once(registry, cards):
+    pytest.importorskip("torch", reason="torch is not installed")
+    weights = '[weights.seg]\nhub = "o/r"\nrevision = "main"\nfiles = ["x.bin"]\nlicence = "CC BY-NC 4.0"\n'
+    said = look(cards, NETWORKS, "[options]\nwidth = 100\n" + weights)
+    assert "; 10,201 parameters in one, two; weights seg from o/r (CC BY-NC 4.0, not pinned); not run" in said
+    assert "networks() failed with the card's [options]: " in look(cards, NETWORKS, "[options]\nwidth = -1\n")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from diarbench.cli.common import CardsOption, Format, FormatOption, console, print_json
-from diarbench.errors import CardError
+from diarbench.cli.common import CardsOption, Format, FormatOption, WeightsOption, console, note, print_json
+from diarbench.errors import CardError, InputError
 
 if TYPE_CHECKING:
     from diarbench.registry import Registry
@@ -59,16 +59,25 @@ def check(
     names: Annotated[
         list[str], typer.Argument(metavar="CARD...", help="Systems, datasets or reports: names or .toml.")
     ],
-    weights: Annotated[bool, typer.Option("--weights/--no-weights", help="Find weights, and run the system.")] = True,
+    weights: WeightsOption = None,
+    no_weights: Annotated[
+        bool, typer.Option("--no-weights", help="Fetch and run nothing: card, adapter, options, networks.")
+    ] = False,
     cards: CardsOption = [],  # noqa: B006
     format: FormatOption = Format.table,
 ) -> None:
     """Whether a card holds: its keys, files, digests and requirements; a system also runs on ten seconds of audio."""
     from diarbench.checking import check_card
     from diarbench.registry import Registry
+    from diarbench.weights import check_folder
 
+    if weights is not None and no_weights:
+        raise InputError("--weights DIR and --no-weights exclude each other; leave one of them out")
+    check_folder(weights)
     registry = Registry.standard(cards)
-    results = [result for name in names for result in check_card(registry, name, run=weights)]
+    results = [result for name in names for result in check_card(registry, name, run=not no_weights, weights=weights)]
+    for text in dict.fromkeys(text for result in results for text in result.notes):
+        note(text)
     if format is Format.json:
         print_json({"checks": [result.as_json() for result in results]})
     else:

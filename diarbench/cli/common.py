@@ -26,6 +26,12 @@ CardsOption = Annotated[
     list[Path],
     typer.Option("--cards", metavar="DIR", help="Look for cards here first: DIR/systems, DIR/datasets, DIR/reports."),
 ]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights", metavar="DIR", help="Look for weights here first: DIR/NAME of a repository, or DIR/PATH."
+    ),
+]
 RunsOption = Annotated[
     list[Path], typer.Option("--runs", metavar="DIR", help="Where results are kept; several are read together.")
 ]

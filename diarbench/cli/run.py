@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diarbench.cli.common import CardsOption, Format, FormatOption, RuleOption, console, note, print_json
+from diarbench.cli.common import (
+    CardsOption,
+    Format,
+    FormatOption,
+    RuleOption,
+    WeightsOption,
+    console,
+    note,
+    print_json,
+)
 from diarbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,6 +56,7 @@ def run(
     rule: RuleOption = "",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The page [DIR/leaderboard.html].")] = None,
     machine: Annotated[str | None, typer.Option(help="A name for this machine [from its hardware].")] = None,
+    weights: WeightsOption = None,
     time_limit: Annotated[
         float | None, typer.Option(min=1.0, help="Seconds for one recording [600 + 20 x its length].")
     ] = None,
@@ -73,7 +83,10 @@ def run(
         device=device.value,
         threads=threads,
         limit=limit,
+        weights=weights,
     )
+    for text in dict.fromkeys(text for job in jobs for text in job.system.notes):
+        note(text)
     if device is DeviceChoice.cuda and (others := sorted({j.system.spec.name for j in jobs if j.device == "cpu"})):
         note(f"these systems know no GPU and run on the CPU: {', '.join(others)}")
     facts = fingerprint()

@@ -17,8 +17,9 @@ from diarbench.execute.loading import imported_adapter
 from diarbench.files import size_of
 from diarbench.measure.counts import build_networks, count_system, macs_of
 from diarbench.measure.networks import Network
-from diarbench.plan import find_adapter, find_weights, missing_requirements
+from diarbench.plan import find_adapter, missing_requirements
 from diarbench.types import Complexity, Seconds
+from diarbench.weights import find_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def _weight_bytes(spec: SystemSpec) -> int | None:
     with _offline():
         for name, source in spec.card.weights.items():
             try:
-                paths.append(find_weights(spec, name, source)[0])
+                paths.append(find_weights(spec, name, source).path)
             except DiarbenchError:
                 return None
     return sum(size_of(path) for path in paths)
