@@ -1,4 +1,8 @@
-"""pyannote.audio's AHC and VBx, with the rules by which DiariZen's differ from them."""
+"""pyannote.audio's AHC and VBx, with the rules by which DiariZen's differ from them.
+
+Neither hands out centroids: all that pyannote.audio's pipeline does with them is to put them beside its output, and it
+fails there if a cluster without turns has a smaller number than one with turns.
+"""
 
 from __future__ import annotations
 
@@ -39,10 +43,11 @@ class RuledAhc(AgglomerativeClustering):  # type: ignore[misc]
         )
 
     def __call__(self, embeddings: NDArray[Any], segmentations: SlidingWindowFeature, **hints: Any) -> Any:
-        """Clusters (windows, slots), their scores, and centroids; see pyannote.audio's class."""
+        """Clusters (windows, slots), their scores, and no centroids; see pyannote.audio's class."""
         self._silent = segmentations.data.sum(axis=1) == 0
         with stage("clustering"), _silenced():
-            return super().__call__(embeddings, segmentations, **hints)
+            clusters, scores, _ = super().__call__(embeddings, segmentations, **hints)
+        return clusters, scores, None
 
     def filter_embeddings(self, embeddings: NDArray[Any], segmentations: SlidingWindowFeature) -> Any:
         """The embeddings that form clusters, (embeddings, dimensions), with their windows and slots."""
@@ -73,36 +78,35 @@ class RuledVbx(VBxClustering):  # type: ignore[misc]
         max_clusters: float = np.inf,
         **others: Any,
     ) -> Any:
-        """Clusters (windows, slots), their scores, and centroids; see pyannote.audio's class."""
+        """Clusters (windows, slots), their scores, and no centroids; see pyannote.audio's class."""
         if not self.rules.hints_bind_vbx:
             num_clusters, min_clusters, max_clusters = None, 1, np.inf
-        decisions = segmentations.data
+        decisions, real = segmentations.data, SimpleNamespace(real=segmentations.data)
+        # It can't find more speakers than there are embeddings, and fails where it is told to.
+        most = max(1, len(self.filter_embeddings(embeddings, real)[0]))
+        num_clusters = None if num_clusters is None else min(num_clusters, most)
         if self.rules.silent_slots_compete:
             # The base class takes slots out of the assignment if these are all 0; the filter below sees the real ones.
             decisions = np.ones((len(decisions), 1, decisions.shape[2]))
         with stage("clustering"), _silenced():
-            return super().__call__(
+            clusters, scores, _ = super().__call__(
                 embeddings,
                 SimpleNamespace(data=decisions, real=segmentations.data),
                 num_clusters=num_clusters,
-                min_clusters=min_clusters,
+                min_clusters=min(min_clusters, most),
                 max_clusters=max_clusters,
                 **others,
             )
+        if self.rules.junk_speaker:
+            # -2 is "no cluster"; numbering all labels anew makes it cluster 0.
+            _, labels = np.unique(clusters, return_inverse=True)
+            clusters = labels.reshape(clusters.shape)
+        return clusters, scores, None
 
     def filter_embeddings(self, embeddings: NDArray[Any], segmentations: Any) -> Any:
         """The embeddings that form clusters, (embeddings, dimensions), with their windows and slots."""
         window, slot = _clean_slots(embeddings, segmentations.real, self.rules)
         return embeddings[window, slot], window, slot
-
-    def constrained_argmax(self, soft_clusters: NDArray[Any]) -> Any:
-        """The assignment of slots to clusters, (windows, slots), that is best for each window as a whole."""
-        clusters = super().constrained_argmax(soft_clusters)
-        if self.rules.junk_speaker:
-            # -2 is "no cluster"; numbering all labels anew makes it cluster 0.
-            _, labels = np.unique(clusters, return_inverse=True)
-            clusters = labels.reshape(clusters.shape).astype(clusters.dtype)
-        return clusters
 
 
 def load_plda(folder: Path, lda_dimension: int = 128) -> PLDA:

@@ -51,6 +51,9 @@ DIARIZEN = Rules(
 )
 
 
+_LINKAGES = ("average", "centroid", "complete", "median", "single", "ward", "weighted")
+
+
 def _check_threshold(threshold: float) -> None:
     if not 0.0 < threshold <= 2.0:
         raise ValueError(f"threshold is a distance between points on a sphere, above 0 to 2; got {threshold:g}")
@@ -71,6 +74,8 @@ class Ahc:
         _check_threshold(self.threshold)
         if self.min_cluster_size < 1:
             raise ValueError(f"min_cluster_size counts embeddings, 1 or more; got {self.min_cluster_size}")
+        if self.method not in _LINKAGES:
+            raise ValueError(f"there is no linkage {self.method!r}{did_you_mean(self.method, _LINKAGES)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from diarbench.errors import AudioError, InputError, MissingRequirementError, di
 from diarbench.measure import stage
 from diarbench.pipelines.eend_clustering import RuledAhc, RuledVbx, load_plda
 from diarbench.pipelines.eend_networks import SlidingSegmentation
-from diarbench.pipelines.eend_recipes import Ahc, Recipe, find_recipe
+from diarbench.pipelines.eend_recipes import Ahc, Recipe, Vbx, find_recipe
 from diarbench.pipelines.embedding_pool import PooledEmbedder, Window, shortest_mask, slot_masks
 from diarbench.pipelines.stitching import annotation_from_frames, majority, most_active, summed_activations
 from diarbench.types import Seconds, Turns
@@ -65,15 +65,16 @@ class EendVc:
         recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
         if precision not in PRECISIONS:
             raise InputError(f"there is no precision {precision!r}{did_you_mean(precision, PRECISIONS)}")
+        place = _device(device)
         if embedding_batch is None:
-            embedding_batch = 32 if torch.device(device).type == "cuda" else 1
+            embedding_batch = 32 if place.type == "cuda" else 1
         for name, batch in (("segmentation_batch", segmentation_batch), ("embedding_batch", embedding_batch)):
             if batch < 1:
                 raise InputError(f"{name} counts windows, 1 or more; got {batch}")
         self.recipe = recipe
         self.sample_rate = int(segmentation.audio.sample_rate)
-        window = window or recipe.window or float(segmentation.specifications.duration)
-        hop = hop or recipe.hop or 0.1 * window
+        window = _first(window, recipe.window, float(segmentation.specifications.duration))
+        hop = _first(hop, recipe.hop, 0.1 * window)
         _check_grid(window, hop, self.sample_rate)
         dtype = PRECISIONS[precision]
         self._pipeline = _Pipeline(
@@ -82,9 +83,9 @@ class EendVc:
             recipe,
             plda,
             SlidingSegmentation(segmentation, window=window, hop=hop, batch=segmentation_batch, precision=dtype),
-            PooledEmbedder(embedding, batch=embedding_batch, precision=dtype, full_batches=device != "cpu"),
+            PooledEmbedder(embedding, batch=embedding_batch, precision=dtype, full_batches=place.type == "cuda"),
         )
-        self._pipeline.to(torch.device(device))
+        self._pipeline.to(place)
         self.window, self.hop = window, hop
 
     def modules(self) -> Mapping[str, torch.nn.Module]:
@@ -102,17 +103,16 @@ class EendVc:
     ) -> Turns:
         """Who spoke when, in seconds, in a signal of shape (samples,) or (1, samples).
 
-        The hints, where known: `speakers` is the exact number; without it `min_speakers` and `max_speakers` bound it,
-        before the recipe's own bounds. Raises AudioError for a signal with other channels, another rate than the
-        networks', or no samples; InputError for hints that contradict each other.
+        The hints, where known: `speakers` is the exact number, or `min_speakers` and `max_speakers` bound it; any of
+        them takes the place of the recipe's own bounds. Raises AudioError for a signal with other channels, another
+        rate than the networks', no samples, or such as are not finite; InputError for hints that contradict each
+        other, or that the recipe's rules don't heed.
         """
-        recipe = self.recipe
-        if speakers is None:
-            min_speakers = min_speakers if min_speakers is not None else recipe.min_speakers
-            max_speakers = max_speakers if max_speakers is not None else recipe.max_speakers
-        _check_hints(speakers, min_speakers, max_speakers)
+        _check_hints(self.recipe, speakers, min_speakers, max_speakers)
+        if speakers is None and min_speakers is None and max_speakers is None:
+            min_speakers, max_speakers = self.recipe.min_speakers, self.recipe.max_speakers
         waveform = _one_channel(samples, sample_rate, self.sample_rate)
-        with _flags_restored():
+        with without_tf32(self._pipeline.device):
             output = self._pipeline.apply(
                 {"waveform": waveform, "sample_rate": sample_rate, "uri": "recording"},
                 num_speakers=speakers,
@@ -176,7 +176,9 @@ class _Pipeline(SpeakerDiarization):  # type: ignore[misc]
         shortest = -1
         if exclude_overlap:
             samples = binary_segmentations.sliding_window.duration * self._embedding.sample_rate
-            with torch.random.fork_rng(devices=[]):  # the least input is found by trying some noise
+            # The least input is found by trying some noise.
+            with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 shortest = shortest_mask(frames, self._embedding.min_num_samples, samples)
 
         def each_window() -> Iterator[Window]:
@@ -232,12 +234,32 @@ def _check_grid(window: Seconds, hop: Seconds, rate: int) -> None:
             )
 
 
-def _check_hints(speakers: int | None, least: int | None, most: int | None) -> None:
-    for name, value in (("speakers", speakers), ("min_speakers", least), ("max_speakers", most)):
-        if value is not None and value < 1:
+def _first(*times: Seconds | None) -> Seconds:
+    return next(time for time in times if time is not None)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        place = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"there is no device {name!r}; say cpu, cuda or cuda:0") from None
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise MissingRequirementError(f"{name}: PyTorch finds no CUDA device on this machine; say cpu")
+    return place
+
+
+def _check_hints(recipe: Recipe, speakers: int | None, least: int | None, most: int | None) -> None:
+    hints = {"speakers": speakers, "min_speakers": least, "max_speakers": most}
+    given = {name: value for name, value in hints.items() if value is not None}
+    for name, value in given.items():
+        if value < 1:
             raise InputError(f"{name} is 1 or more; got {value}")
-    if speakers is None and least is not None and most is not None and least > most:
+    if len(given) > 1 and speakers is not None:
+        raise InputError("speakers is the exact number: give it alone, or min_speakers and max_speakers without it")
+    if least is not None and most is not None and least > most:
         raise InputError(f"min_speakers, {least}, is above max_speakers, {most}; change one of them")
+    if given and isinstance(recipe.clustering, Vbx) and not recipe.rules.hints_bind_vbx:
+        raise InputError(f"these rules' VBx heeds no {next(iter(given))}; set hints_bind_vbx, or give no hint")
 
 
 def _one_channel(samples: NDArray[np.float32], rate: int, wanted: int) -> torch.Tensor:
@@ -247,14 +269,19 @@ def _one_channel(samples: NDArray[np.float32], rate: int, wanted: int) -> torch.
     signal = samples[None] if samples.ndim == 1 else samples
     if signal.ndim != 2 or signal.shape[0] != 1 or signal.shape[1] == 0:
         raise AudioError(f"a signal of one channel was expected, (samples,) or (1, samples); got shape {samples.shape}")
+    if not np.isfinite(signal).all():
+        raise AudioError("the signal has samples that are not finite; decode it again")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)  # nobody writes to it
         return torch.from_numpy(np.ascontiguousarray(signal, dtype=np.float32))
 
 
 @contextlib.contextmanager
-def _flags_restored() -> Iterator[None]:
-    """No TF32 while pyannote.audio runs, which otherwise turns it off for good; afterwards as it was."""
+def without_tf32(device: torch.device) -> Iterator[None]:
+    """No TF32 on a GPU meanwhile: pyannote.audio turns it off for good, this turns it back on if it was."""
+    if device.type != "cuda":
+        yield
+        return
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     try:

@@ -88,18 +88,18 @@ class PooledEmbedder:
             waveforms = torch.cat([waveforms, waveforms.new_zeros((missing, *waveforms.shape[1:]))])
             masks = torch.cat([masks, masks.new_zeros((missing, *masks.shape[1:]))])
         device = self.model.device
-        return self._forward(waveforms.to(device), masks.to(device)).float().cpu().numpy()[: len(batch)]
+        embedded = self._forward(waveforms.to(device), masks.to(device))
+        return embedded.float().cpu().numpy()[: len(batch)]
 
     def _forward(self, waveforms: Tensor, masks: Tensor) -> Tensor:
         if self._shared:
-            frames = self._frames(waveforms).float()
-            # Statistics of few frames lose too much in half precision, and cost nothing beside the frames.
-            pooled: Tensor = self.model.forward_embedding(frames, weights=masks)
+            # In single precision: sums over frames lose too much in half, and cost nothing beside the frames.
+            pooled: Tensor = self.model.forward_embedding(self._frames(waveforms).float(), weights=masks)
             return pooled
         window, slot = torch.nonzero(masks.any(dim=2) | ~masks.any(dim=2).any(), as_tuple=True)
         with self._lower_precision():
             found = self.model(waveforms[window], weights=masks[window, slot])
-        embeddings = found.new_zeros((*masks.shape[:2], found.shape[-1]))
+        embeddings: Tensor = found.new_zeros((*masks.shape[:2], found.shape[-1]))
         embeddings[window, slot] = found
         return embeddings
 
@@ -108,10 +108,10 @@ class PooledEmbedder:
             features = self.model.compute_fbank(waveforms)  # logarithms of small sums: always in single precision
             with self._lower_precision():
                 frames: Tensor = self.model.resnet.forward_frames(features)
-                return frames
-        with self._lower_precision():
-            frames = self.model.forward_frames(waveforms)
-            return frames
+        else:
+            with self._lower_precision():
+                frames = self.model.forward_frames(waveforms)
+        return frames
 
     def _lower_precision(self) -> contextlib.AbstractContextManager[Any]:
         if self.precision == torch.float32:
