@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,8 @@ from diarbench.types import HeldWeights
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Codes and their packed forms: no network keeps statistics, masks or tables in these, but quantized weights.
-_CODES = ("int8", "uint8", "float8", "qint", "quint")
-_QUANTIZED = ("int", "uint", "float8")  # number types that only quantization gives to weights
+# Number types that only quantization gives to weights; wider integers are indices and tables.
+_CODE_TYPES = re.compile(r"u?int[1-8]|float[48]\w*")
 # A quantized matrix with one scale keeps it as a double, and its zero point as an int64.
 _SCALE_AND_ZERO = 16  # bytes
 
@@ -25,7 +25,7 @@ class Holding:
     weights: dict[str, int] = field(default_factory=dict)  # by number type
     bytes: dict[str, int] = field(default_factory=dict)  # likewise, with scales and zero points
     nonzero: int | None = 0  # weights that are not exactly zero; None where a format doesn't tell
-    _seen: set[int] = field(default_factory=set)
+    _seen: dict[int, Any] = field(default_factory=dict)  # kept alive, so that no other gets the same id
 
     @property
     def total(self) -> int:
@@ -39,42 +39,36 @@ class Holding:
     def add(self, network: Any) -> int:
         """Book a torch module, and tell how many weights it brought that were not booked before.
 
-        Booked are parameters; matrices that torch.ao has packed away; and persistent buffers of a type that only
-        codes have (int8, uint8, float8, torch's quantized types), with the buffers beside them whose names speak of
-        a scale or a zero point. Other buffers (BatchNorm's statistics, windows, masks) are no weights: nobody counts
-        them as parameters. Packed matrices count as their elements, without what a kernel pads them with.
+        Booked are parameters; matrices that torch.ao has packed away; and persistent buffers of codes: torch's
+        quantized types, float8 and wrapped tensors, int8 and uint8 where a buffer beside them is named a scale. Scales
+        and zero points beside codes count as bytes. Other buffers (BatchNorm's statistics, windows, masks) are no
+        weights: nobody counts them as parameters. Packed matrices count as their elements, without what a kernel pads
+        them with.
         """
         before = self.total
         for tensor in network.parameters():
             self._book_once(tensor)
         for module in network.modules() if hasattr(network, "modules") else ():
-            for tensor, half in _packed(module):
-                self._book(tensor, half=half)
-            self._book_codes(module)
+            if id(module) not in self._seen:
+                self._seen[id(module)] = module
+                for tensor, half in _packed(module):
+                    self._book(tensor, half=half)
+                self._book_codes(module)
         return self.total - before
 
-    def _book_once(self, tensor: Tensor) -> None:
-        if id(tensor) not in self._seen:
-            self._seen.add(id(tensor))
-            self._book(tensor)
+    def _book_once(self, tensor: Tensor) -> bool:
+        if id(tensor) in self._seen:
+            return False
+        self._seen[id(tensor)] = tensor
+        self._book(tensor)
+        return True
 
     def _book_codes(self, module: Any) -> None:
-        """Codes that a module keeps in buffers, and their scales."""
-        kept = {
-            name: tensor
-            for name, tensor in module.named_buffers(recurse=False)
-            if name not in module._non_persistent_buffers_set and id(tensor) not in self._seen
-        }
-        codes = {name for name, tensor in kept.items() if _is_code(tensor)}
-        if not codes:
-            return
-        for name, tensor in kept.items():
-            self._seen.add(id(tensor))
-            if name in codes:
-                self._book(tensor)
-            elif "scale" in name or "zero" in name:
-                first = _number_type(kept[min(codes)])
-                self.bytes[first] += tensor.numel() * tensor.element_size()
+        codes = _codes(module)
+        booked = [self._book_once(tensor) for tensor in codes.values()]
+        if any(booked):
+            name = _number_type(next(iter(codes.values())))
+            self.bytes[name] += sum(_bytes(tensor) for tensor in _scales(module).values())
 
     def _book(self, tensor: Tensor, *, half: bool = False) -> None:
         tensor = tensor.detach()
@@ -95,12 +89,9 @@ def held_weights(network: Any) -> dict[str, HeldWeights]:
 
 def is_quantized(network: Any) -> bool:
     """Whether any weight of a torch module is a code of an integer or 8-bit type, or packed away by torch.ao."""
-    if any(_number_type(tensor).startswith(_QUANTIZED) for tensor in network.parameters()):
+    if any(_is_code(tensor) for tensor in network.parameters()):
         return True
-    return any(
-        any(_packed(module)) or any(_is_code(tensor) for tensor in module.buffers(recurse=False))
-        for module in network.modules()
-    )
+    return any(any(_packed(module)) or _codes(module) for module in network.modules())
 
 
 def _packed(module: Any) -> Iterator[tuple[Tensor, bool]]:
@@ -120,8 +111,31 @@ def _packed(module: Any) -> Iterator[tuple[Tensor, bool]]:
     yield from ((tensor, half) for tensor in found if hasattr(tensor, "numel") and id(tensor) not in own)
 
 
+def _codes(module: Any) -> dict[str, Tensor]:
+    """The buffers of a module, without those of its submodules, that hold codes."""
+    scales = _scales(module)
+    return {
+        name: tensor
+        for name, tensor in _persistent(module).items()
+        if name not in scales
+        and _is_code(tensor)
+        and (scales or str(tensor.dtype) not in ("torch.int8", "torch.uint8"))
+    }
+
+
+def _scales(module: Any) -> dict[str, Tensor]:
+    """The buffers of a module that are named scales or zero points; none where no scale is among them."""
+    found = {name: tensor for name, tensor in _persistent(module).items() if "scale" in name or "zero" in name}
+    return found if any("scale" in name for name in found) else {}
+
+
+def _persistent(module: Any) -> dict[str, Tensor]:
+    kept = module.named_buffers(recurse=False)
+    return {name: tensor for name, tensor in kept if name not in module._non_persistent_buffers_set}
+
+
 def _is_code(tensor: Tensor) -> bool:
-    return str(tensor.dtype).removeprefix("torch.").startswith(_CODES) or _inner(tensor) is not None
+    return _inner(tensor) is not None or _CODE_TYPES.fullmatch(_number_type(tensor)) is not None
 
 
 def _inner(tensor: Tensor) -> list[Tensor] | None:
@@ -143,7 +157,7 @@ def _number_type(tensor: Tensor) -> str:
         return {"qint8": "int8", "quint8": "uint8", "quint4x2": "int4", "quint2x4": "int2", "qint32": "int32"}.get(
             name, name
         )
-    codes = max(inner, key=lambda part: (str(part.dtype).removeprefix("torch.").startswith(_QUANTIZED), _bytes(part)))
+    codes = max(inner, key=lambda part: (_is_code(part), _bytes(part)))
     name = str(codes.dtype).removeprefix("torch.")
     bits = 8 * _bytes(codes) // max(1, tensor.numel())
     return f"int{bits}" if 0 < bits < 8 else "int8" if name.startswith(("int", "uint")) else name

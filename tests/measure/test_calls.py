@@ -259,3 +259,33 @@ def test_watching_is_cheap():
             watched = best()
     assert sum(seen.counts["net"].values()) == 3000
     assert watched - plain < 30e-6  # measured 3 µs; a busy machine is forgiven much
+
+
+@pytest.mark.filterwarnings("ignore:Using `torch.compile")
+def test_what_is_compiled_is_not_compiled_anew():
+    compiled = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    class Doubling(nn.Linear):
+        def forward(self, inputs: Any) -> Any:
+            return super().forward(inputs) * 2
+
+    whole = torch.compile(nn.Sequential(nn.Linear(4, 3)), backend=backend)
+    inner = nn.Sequential(torch.compile(Doubling(4, 3), backend=backend))
+    for module in (whole, inner):
+        torch._dynamo.reset()
+        with torch.no_grad():
+            module(torch.zeros(6, 4))
+        assert compiled
+        compiled.clear()
+        with torch.no_grad():
+            found = counted({"net": module}, lambda module=module: module(torch.zeros(6, 4)))
+        assert found == PipelineMacs({"net": 72}, None)
+        assert not compiled  # neither while it was watched nor while it was counted
+    in_place = nn.Sequential(nn.Linear(4, 3))
+    in_place.compile(backend=backend)
+    found = counted({"net": in_place}, lambda: in_place(torch.zeros(6, 4)))
+    assert found == PipelineMacs({"net": None}, "net: calls of a module that was compiled in place can't be seen")

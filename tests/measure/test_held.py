@@ -103,6 +103,23 @@ def test_codes_in_buffers_and_their_scales():
     assert is_quantized(network)
 
 
+def test_zero_points_of_a_byte_are_no_weights():
+    network = nn.Module()
+    network.register_buffer("weight", torch.ones(4, 6, dtype=torch.uint8))
+    network.register_buffer("weight_scale", torch.ones(4))
+    network.register_buffer("weight_zero_point", torch.ones(4, dtype=torch.uint8))
+    assert held_weights(network) == {"uint8": HeldWeights(24, 24 + 16 + 4)}
+
+
+def test_masks_of_bytes_and_tables_of_integers_are_not_quantized():
+    network = nn.Linear(4, 3)
+    network.register_buffer("mask", torch.ones(5, 5, dtype=torch.uint8))
+    network.register_buffer("table", torch.arange(9))
+    network.order = nn.Parameter(torch.arange(3), requires_grad=False)
+    assert held_weights(network) == {"float32": HeldWeights(15, 60), "int64": HeldWeights(3, 24)}
+    assert not is_quantized(network)
+
+
 class Wrapped(torch.Tensor):
     """Codes and a scale behind the face of a float tensor, as torchao does it; two codes to a byte with 4 bits."""
 
@@ -151,3 +168,10 @@ def test_what_two_networks_share_counts_once():
     assert holding.add(nn.Sequential(shared, nn.Linear(3, 2))) == 15 + 8
     assert holding.add(nn.Sequential(shared)) == 0
     assert holding.total == 23
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_what_is_packed_counts_once_too():
+    packed = quantized(nn.Sequential(nn.Linear(4, 3)), {nn.Linear})
+    holding = Holding()
+    assert [holding.add(packed), holding.add(packed[0])] == [15, 0]
