@@ -218,7 +218,7 @@ def _on_meta(module: nn.Module) -> nn.Module:
 def _shape(value: Any) -> Any:
     """What stands for an argument: enough to make one like it, and quick to compare. This is inside timed calls."""
     kind = type(value)
-    if hasattr(value, "is_meta"):  # a tensor of any kind
+    if isinstance(value, sys.modules["torch"].Tensor):
         return _Tensor(value.shape, value.dtype)
     if kind in _BY_VALUE:
         return value
