@@ -92,6 +92,7 @@ class Shelf:
         baseline: str = "base",
         identities: Mapping[str, Mapping[str, Any]] | None = None,
         noise: Mapping[str, Any] | None = None,
+        weights: bool = True,
     ) -> str:
         """Store a measuring session; `ratios` by system: the speed-up, None for the baseline, or why it failed."""
         self._clock += 1
@@ -107,6 +108,7 @@ class Shelf:
         value = {
             "started": f"2026-01-01T00:00:{self._clock:02d}", "device": place.device, "threads": place.threads,
             "baseline": baseline, "noise": {"floor": 0.02, "busy": False, **(noise or {})}, "systems": systems,
+            "weights": weights,
         }  # fmt: skip
         store.store_measure(self.root, place.machine, session, value)
         return session
@@ -596,6 +598,17 @@ def test_the_newest_session_at_each_place_counts(shelf: Shelf):
     assert (measured[BOX].session, measured[BOX].busy, measured[BOX].reasons) == (newest, True, ("a load",))
     assert not measured[four].busy
     assert shelf.board().places == (BOX, four, gpu, rack)  # though nothing was timed by running
+
+
+def test_random_weights_hide_no_real_ones(shelf: Shelf):
+    shelf.dataset()
+    shelf.run("small")
+    random = [shelf.measure({"small": ratio}, weights=False) for ratio in (2.0, 3.0)]
+    assert shelf.entry("small").measured[BOX].session == random[1]
+    real = shelf.measure({"small": 4.0})
+    assert shelf.entry("small").measured[BOX].session == real
+    shelf.measure({"small": 5.0}, weights=False)
+    assert shelf.entry("small").measured[BOX].session == real
 
 
 def test_another_version_of_a_system_is_not_shown(shelf: Shelf):

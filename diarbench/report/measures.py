@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from diarbench.leaderboard import Leaderboard, Line, Place
 
 
+_MOST_STAGES = 6
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """One measuring session at one place, as far as the board shows it."""
@@ -81,6 +84,10 @@ def details(session: Session) -> list[Detail]:
     """The columns that have a value for some system of the session."""
     measured = [line.entry.measured[session.place] for line in session.lines]
     batches = sorted({(encoder.window, encoder.batch) for one in measured for encoder in one.encoder})
+    shares: dict[str, float] = {}
+    for stage, cost in (item for one in measured for item in one.stages.items()):
+        shares[stage] = shares.get(stage, 0.0) + cost.share
+    stages = sorted(shares, key=lambda stage: (-shares[stage], stage))[:_MOST_STAGES]
     columns = [
         Detail("RTF", "Real-time factor, median of the warm calls", lambda at: _said(at.rtf, text.ratio)),
         Detail(
@@ -93,6 +100,7 @@ def details(session: Session) -> list[Detail]:
         Detail("first call", "The first call of diarize()", lambda at: _said(at.first, text.duration)),
         Detail("speed-up", "Of the whole pipeline", _speedup),
         *(_encoder_column(window, batch) for window, batch in batches),
+        *(_stage_column(stage) for stage in stages),
         Detail("memory, loaded", "Resident, once the system is built", _loaded),
         Detail("memory per hour", "What each hour of recording adds to the peak", _growth),
         Detail("energy per hour", "Joules for each hour of audio, as the hardware counts them", _energy),
@@ -108,6 +116,19 @@ def _encoder_column(window: float, batch: int) -> Detail:
 
     note = f"The encoder alone on windows of {window:g} s, {batch} at a time: real-time factor and speed-up"
     return Detail(f"encoder, {window:g} s × {batch}", note, show)
+
+
+def _stage_column(stage: str) -> Detail:
+    def show(measured: Measured) -> str:
+        cost = measured.stages.get(stage)
+        if cost is None:
+            return ""
+        bound = f" (≤ {text.times(cost.bound)})" if cost.bound is not None else ""
+        return f"{100 * cost.share:.0f} %{bound}"
+
+    name = text.plain(stage)
+    note = f"Share of the time that {name} takes, and how many times faster the whole would be if it cost nothing"
+    return Detail(f"time in {name}", note, show)
 
 
 def _encoder(measured: Measured, encoder: EncoderSpeed) -> str:

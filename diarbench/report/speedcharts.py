@@ -55,7 +55,7 @@ def speedup_charts(board: Leaderboard) -> list[Chart]:
         if any(row["what"] != "pipeline" for row in rows):
             caption += " Encoder alone: on windows of one length, the largest batch that was measured."
         if floors:
-            caption += f" Shaded: the noise, ±{text.percent(max(floors))} %."
+            caption += f" Shaded: the noise of whole systems, ±{text.percent(max(floors))} %."
         if busy:
             caption += " The machine was busy."
         title = f"Speed-up, {_where(board, place)}"

@@ -175,7 +175,9 @@ def test_sessions_are_told_with_all_that_they_measured(measured: Leaderboard) ->
     assert cells == {
         "System": "base-int8-keep0", "RTF": "0.0210", "× real time": "47.6", "import": "1.50 s", "load": "250 ms",
         "first call": "840 ms", "speed-up": "1.48× [1.44, 1.52]", "encoder, 8 s × 1": "0.0210, 2.10× [2.04, 2.16]",
-        "encoder, 8 s × 8": "0.0210, 2.10× [2.04, 2.16]", "memory, loaded": "250 MB", "memory per hour": "+3.00 MB",
+        "encoder, 8 s × 8": "0.0210, 2.10× [2.04, 2.16]", "time in embedding": "70 % (≤ 3.33×)",
+        "time in vad": "15 % (≤ 1.18×)", "time in clustering": "10 % (≤ 1.11×)", "memory, loaded": "250 MB",
+        "memory per hour": "+3.00 MB",
         "energy per hour": "4.32 kJ (rapl)", "latency": "500 ms; 10.0 ms / 20.0 ms / 30.0 ms",
     }  # fmt: skip
     summaries = [summary.text for summary in page.root.all("summary") if "Measured on" in summary.text]
