@@ -170,6 +170,7 @@ def _session(board: Leaderboard, session: Session) -> dict[str, Any]:
         "words": session.words(board),
         "busy": session.any.busy,
         "heads": columns,
+        "errors": session.errors()[:_MOST_TROUBLES],
         "rows": [
             {
                 "system": line.entry.system,

@@ -41,6 +41,17 @@ class Session:
             parts.append(f"{text.BUSY} the machine was busy ({reasons})")
         return f"Measured on {place}: {', '.join(parts)}; session {text.plain(told.session)}."
 
+    def errors(self) -> list[str]:
+        """What could not be measured of systems that took part, and why."""
+        found = []
+        for line in self.lines:
+            measured = line.entry.measured[self.place]
+            memory = measured.memory.lengths if measured.memory is not None else ()
+            parts = [(f"the encoder, {at.batch} at a time", at.error) for at in measured.encoder]
+            parts += [(f"memory at {at.minutes:g} min", at.error) for at in memory]
+            found += [f"{line.entry.system}, {what}: {error}" for what, error in parts if error is not None]
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class Detail:
@@ -133,7 +144,7 @@ def _stage_column(stage: str) -> Detail:
 
 def _encoder(measured: Measured, encoder: EncoderSpeed) -> str:
     if encoder.error is not None:
-        return text.clip(text.plain(encoder.error), 60)
+        return "failed"
     return ", ".join(filter(None, [_said(encoder.rtf, text.ratio), speedup_text(measured, encoder.speedup)]))
 
 

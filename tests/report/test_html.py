@@ -10,6 +10,7 @@ import boards
 import pytest
 from pages import Page, read_page
 
+from diarbench.costs import Memory, MemoryAt
 from diarbench.leaderboard import Leaderboard, Place, Score, Speed
 from diarbench.report import html, render_html
 from diarbench.scoring import ErrorTimes
@@ -187,6 +188,23 @@ def test_sessions_are_told_with_all_that_they_measured(measured: Leaderboard) ->
         "BUSY Measured on GPU on invented-4c-16g-eb1f9a: against base, 15 rounds over 0.5 min of voices, noise floor "
         "±2.0 %, ! the machine was busy (other processes used 40 % of the CPU); session 20260504-101112.",
     ]
+
+
+def test_what_could_not_be_measured_is_told_below() -> None:
+    found = boards.make_measured(1.5, encoder=2.0)
+    encoder = (replace(found.encoder[0], wall=None, rtf=None, speedup=None, error=boards.SCRIPT),)
+    memory = Memory(
+        1, (MemoryAt(60.0, None, None, "left out: it would take an hour"),), {"resident": None, "cuda": None}
+    )
+    measured = {boards.PLACE: replace(found, encoder=encoder, memory=memory)}
+    page = page_of(boards.make_board(boards.make_entry("a", 0.2, measured=measured)))
+    notes = [note.text for note in page.root.all("p") if note.text.startswith("a, ")]
+    assert notes == [
+        f"a, the encoder, 1 at a time: {boards.SCRIPT}",
+        "a, memory at 60 min: left out: it would take an hour",
+    ]
+    (table,) = (table for table in page.root.all("table") if "measured" in table.classes)
+    assert "failed" in table.text
 
 
 def test_without_measures_there_is_no_such_section(page: Page) -> None:
