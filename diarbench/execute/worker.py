@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
@@ -22,6 +21,7 @@ from diarbench.errors import AdapterError, AudioError, StoreError
 from diarbench.execute.child import all_of, begin, cpu_time, now, one_line, tell, trace, wait_for_gpu
 from diarbench.execute.loading import Adapter, Randomness, load_adapter, set_threads
 from diarbench.execute.messages import Order, Task
+from diarbench.files import size_of
 from diarbench.measure.beside import look
 from diarbench.measure.calls import CallRecorder, Calls, PipelineCounter, PipelineMacs
 from diarbench.measure.counts import build_networks, count_system
@@ -155,7 +155,7 @@ class Worker:
         """Count the system's networks. One that can't be counted still runs: the session says why it isn't."""
         order = self._order
         modules = adapter.modules() if hasattr(adapter, "modules") else None
-        weight_bytes = sum(_size(path) for path in order.weights.values()) if order.weights else None
+        weight_bytes = sum(size_of(path) for path in order.weights.values()) if order.weights else None
         networks = None
         try:
             networks = build_networks(type(adapter), order.options)
@@ -250,10 +250,6 @@ def _check_unchanged(recording: Recording, described: Mapping[str, Any]) -> None
     status = recording.path.stat()
     if (status.st_size, status.st_mtime_ns) != (described["bytes"], described["mtime_ns"]):
         raise AudioError(f"{recording.path}: changed while it was read; run again when nobody writes it")
-
-
-def _size(path: Path) -> int:
-    return sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) if path.is_dir() else path.stat().st_size
 
 
 if __name__ == "__main__":
