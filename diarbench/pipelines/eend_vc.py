@@ -37,12 +37,14 @@ class EendVc:
 
     `segmentation` and `embedding` are pyannote.audio models (`eend_networks` makes such of others). `recipe` is a
     name among `eend_recipes.RECIPES`, or settings of one's own. `plda` is the folder of a PLDA model, which VBx needs.
-    `window` and `hop` (s) go before the recipe's. Batches count windows; None is 32 on a GPU and, for embeddings on
-    the CPU, 1: caches make one window at a time the fastest there. `precision` is "fp32" or "bf16" (autocast; the
-    features and the pooling of embeddings stay single).
+    `window` and `hop` (s) go before the recipe's. Batches count windows; None is 32 on a GPU, and on the CPU 4 for
+    segmentation and 1 for embeddings, which take the least time and memory there (what one window needs fits in the
+    caches). `precision` is "fp32" or "bf16" (autocast; the features and the pooling of embeddings stay single).
 
-    Batch sizes and pooling change nothing but rounding. Memory grows with the recording by its samples, by one
-    number per window, slot and frame, and by the distances between all embeddings that form clusters.
+    With the rules of pyannote.audio 4.0.7 the turns are those of its own pipeline. Batches and pooling round
+    differently, by 1e-6 or so, which moved no turn in any test. Memory grows with the recording by its samples, by one
+    number per window, slot and frame, and by the square of the embeddings that form clusters: SciPy's linkage holds the
+    distance of every pair twice.
 
     Raises NotFoundError for an unknown recipe, MissingRequirementError where VBx has no PLDA model, InputError for
     other values that can't be used.
@@ -57,7 +59,7 @@ class EendVc:
         plda: Path | None = None,
         window: Seconds | None = None,
         hop: Seconds | None = None,
-        segmentation_batch: int = 32,
+        segmentation_batch: int | None = None,
         embedding_batch: int | None = None,
         device: str = "cpu",
         precision: str = "fp32",
@@ -66,6 +68,8 @@ class EendVc:
         if precision not in PRECISIONS:
             raise InputError(f"there is no precision {precision!r}{did_you_mean(precision, PRECISIONS)}")
         place = _device(device)
+        if segmentation_batch is None:
+            segmentation_batch = 32 if place.type == "cuda" else 4
         if embedding_batch is None:
             embedding_batch = 32 if place.type == "cuda" else 1
         for name, batch in (("segmentation_batch", segmentation_batch), ("embedding_batch", embedding_batch)):
