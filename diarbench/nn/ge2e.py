@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from diarbench.errors import MissingRequirementError
 from diarbench.measure import Network
+from diarbench.nn.lstm_units import heaviest, keep_units, lstm_layers, unit_weights
 from diarbench.nn.weights import load_exactly
 from diarbench.types import Seconds
 
@@ -142,22 +143,23 @@ def remove_units(encoder: Ge2eEncoder, keep: float) -> Ge2eEncoder:
     columns in the recurrent weights, and its columns in the layer above. The units with the smallest sum of squared
     weights over all of these go. Those are compared within a layer only.
     """
-    layers = [layer.state_dict() for layer in encoder.layers]
-    readers = [layer["weight_ih_l0"] for layer in layers[1:]] + [encoder.linear.weight.detach()]
-    kept = [_largest_units(layer, reader, keep) for layer, reader in zip(layers, readers, strict=True)]
+    widths = [_units_to_keep(layer.hidden_size, keep) for layer in lstm_layers(encoder.layers)]
+    return keep_widths(encoder, widths).eval().requires_grad_(False)
 
-    smaller = Ge2eEncoder([len(units) for units in kept])
+
+def keep_widths(encoder: Ge2eEncoder, widths: Sequence[int]) -> Ge2eEncoder:
+    """A smaller network with so many hidden units in each layer, chosen as `remove_units` does, to be trained on."""
+    layers = lstm_layers(encoder.layers)
+    readers: list[Tensor] = [*(layer.weight_ih_l0 for layer in layers[1:]), encoder.linear.weight]
+    smaller = Ge2eEncoder(widths)
     inputs = torch.arange(MELS)
-    for layer, state, units in zip(smaller.layers, layers, kept, strict=True):
-        size = state["weight_hh_l0"].shape[1]
-        rows = torch.cat([units + gate * size for gate in range(4)])
-        columns = {"weight_ih_l0": inputs, "weight_hh_l0": units}
-        parts = {name: tensor[rows] for name, tensor in state.items()}
-        layer.load_state_dict(parts | {name: parts[name][:, columns[name]] for name in columns})
+    for index, (layer, reader, width) in enumerate(zip(layers, readers, widths, strict=True)):
+        units = heaviest(unit_weights(layer, reader), width)
+        smaller.layers[index] = keep_units(layer, units, inputs)
         inputs = units
     linear = encoder.linear.state_dict()
     smaller.linear.load_state_dict({"weight": linear["weight"][:, inputs], "bias": linear["bias"]})
-    return smaller.eval().requires_grad_(False)
+    return smaller.train(encoder.training)
 
 
 def to_bfloat16(encoder: Ge2eEncoder) -> Ge2eEncoder:
@@ -189,14 +191,6 @@ def to_int8(encoder: Ge2eEncoder, layers: Sequence[int] = (0, 1, 2)) -> Ge2eEnco
             copy.deepcopy(encoder), chosen
         )
     return quantized
-
-
-def _largest_units(layer: dict[str, Tensor], reader: Tensor, keep: float) -> Tensor:
-    """Which units of a layer have the largest sums of squared weights; `reader` is the matrix above the layer."""
-    size = reader.shape[1]
-    gates = sum(layer[name].reshape(4, size, -1).square().sum(dim=(0, 2)) for name in layer)
-    weight = gates + layer["weight_hh_l0"].square().sum(dim=0) + reader.square().sum(dim=0)
-    return weight.argsort(descending=True, stable=True)[: _units_to_keep(size, keep)].sort().values
 
 
 def _units_to_keep(size: int, keep: float) -> int:

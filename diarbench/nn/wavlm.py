@@ -20,7 +20,7 @@ from diarbench.nn.structures import Structure
 SAMPLE_RATE = 16000  # Hz
 PARTS = {"CNN": ("extractor",), "Transformer": ("encoder",)}  # paths of submodules, as the pruning paper splits them
 ENCODER = ""  # the whole of it is what the pruning papers count
-_GATE_UNITS = 8  # outputs of the linear map that gates the position bias: four to sum for either of two gates
+GATE_UNITS = 8  # outputs of the linear map that gates the position bias: four to sum for either of two gates
 
 
 class WavLM(nn.Module):
@@ -307,7 +307,7 @@ class Attention(nn.Module):
         self.key = nn.Linear(width, inner)
         self.value = nn.Linear(width, inner)
         self.output = nn.Linear(inner, width)
-        self.gate = nn.Linear(structure.head_size, _GATE_UNITS)
+        self.gate = nn.Linear(structure.head_size, GATE_UNITS)
         self.gate_scale = nn.Parameter(torch.ones(1, structure.total_heads, 1, 1))  # of all heads, as published
         used = used_heads(structure)
         self.all_heads, self.all_places = heads == tuple(range(structure.total_heads)), heads == used
@@ -329,7 +329,7 @@ class Attention(nn.Module):
         scale: Tensor = self.gate_scale
         if not self.all_heads:
             shares, scale = shares[:, self.heads], scale[:, self.heads]
-        sums: Tensor = self.gate(shares).reshape(*shares.shape[:3], 2, _GATE_UNITS // 2).sum(4)
+        sums: Tensor = self.gate(shares).reshape(*shares.shape[:3], 2, GATE_UNITS // 2).sum(4)
         update, reset = sums.sigmoid().chunk(2, dim=3)
         return update * (reset * scale - 1) + 2
 
