@@ -178,11 +178,10 @@ def _entry(
         complexity=_complexity(sources),
         problems=tuple(dict.fromkeys(problems)),
         provenance=tuple({**run.run, "sessions": run.sessions} for run in sources),
-        # A GPU works on after a mark has ended: only a pass that waits for it can tell its stages apart.
         stages={
             place: shares
             for place, total in totals.items()
-            if place.device == "cpu" and (shares := _all_stages(stages[place], total.wall)) is not None
+            if (shares := _all_stages(stages[place], total.wall)) is not None
         },
         pipeline_macs=_per_second(macs, columns),
     )

@@ -8,12 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import Any, TypeVar, cast, get_args
 
 from diarbench.errors import StoreError
-from diarbench.types import Complexity, HeldWeights, PartSize, Seconds, StageSize
-
-Verdict = Literal["faster", "slower", "within noise"]
+from diarbench.types import Complexity, HeldWeights, PartSize, Seconds, StageSize, Verdict
 
 _T = TypeVar("_T")
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 Seconds: TypeAlias = float
 Samples: TypeAlias = NDArray[np.float32]  # (channels, samples), in [-1, 1]
 Spans: TypeAlias = tuple[tuple[Seconds, Seconds], ...]  # sorted (start, end) pairs that don't touch
+
+# What may be said of a speed-up, beside the noise floor of its session.
+Verdict: TypeAlias = Literal["faster", "slower", "within noise"]
 
 # Longer than any recording, short enough that a double still tells microseconds apart.
 MAX_TIME: Seconds = 1e9

@@ -542,12 +542,12 @@ def test_a_stage_called_other_holds_the_rest_too(shelf: Shelf):
     assert shelf.entry().stages == {BOX: {"other": 0.75, "vad": 0.25}}
 
 
-def test_stages_of_a_gpu_are_not_taken_from_a_run(shelf: Shelf):
+def test_stages_of_a_gpu_come_by_its_own_clock(shelf: Shelf):
     shelf.dataset(ids="a")
     gpu = Place("box", "cuda", 1)
     write(shelf.run(results={"a": 0.1}, place=gpu), "a", **stages_of(vad=0.25))
     entry = shelf.entry()
-    assert (entry.stages, list(entry.speeds)) == ({}, [gpu])
+    assert entry.stages == {gpu: {"vad": 0.25, "other": pytest.approx(0.75)}}
 
 
 def test_complexity_of_newer_runs_is_read_whole(shelf: Shelf):

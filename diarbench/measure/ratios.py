@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-Verdict = Literal["faster", "slower", "within noise"]
+from diarbench.types import Verdict
 
 _DRAWS = 10_000
 
