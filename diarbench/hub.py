@@ -15,6 +15,7 @@ import errno
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -23,7 +24,6 @@ from pathlib import Path
 
 from diarbench.errors import DiarbenchError, InputError, MissingRequirementError, StoreError
 from diarbench.fetch import offline
-from diarbench.files import without_home
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TRUE = {"1", "ON", "YES", "TRUE"}  # as huggingface_hub reads its switches
@@ -102,7 +102,7 @@ def fetch_snapshot(repository: str, revision: str, patterns: Sequence[str], *, g
         if here is not None:
             return here
         raise MissingRequirementError(
-            f"{repository} ({revision}) is not on this machine ({without_home(str(cache))}) and {switch} is set; unset "
+            f"{repository} ({revision}) is not on this machine ({cache}) and {switch} is set; unset "
             f"it, or {_by_hand(repository)}"
         )
     certain = _COMMIT.fullmatch(revision) and not any("*" in pattern for pattern in patterns)
@@ -168,20 +168,28 @@ def _any(folder: Path, pattern: str) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the library's warnings: what is wrong, we say in a line of our own."""
+    """Without the library's warnings, since what is wrong we say in a line of our own; bars only on a terminal."""
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
     logger = logging.getLogger("huggingface_hub")
     before = logger.level
+    without_bars = not sys.stderr.isatty() and not are_progress_bars_disabled()
     logger.setLevel(logging.ERROR)
+    if without_bars:
+        disable_progress_bars()
     try:
         yield
     finally:
         logger.setLevel(before)
+        if without_bars:
+            enable_progress_bars()
 
 
 def _explain(error: BaseException, repository: str, revision: str, gated: bool, endpoint: str) -> DiarbenchError:
     """What went wrong and what to do about it, in one line without the token."""
     from huggingface_hub import errors
 
+    endpoint = _without_password(endpoint)
     page = f"{endpoint}/{repository}"
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
@@ -210,12 +218,12 @@ def _explain(error: BaseException, repository: str, revision: str, gated: bool, 
         return InputError(f"{repository} has no revision {revision!r}: see {page}/commits/main, and correct the card")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreError(
-            f"no space left on the disk of the hub's cache ({without_home(str(hub_cache()))}) for {repository}: free "
+            f"no space left on the disk of the hub's cache ({hub_cache()}) for {repository}: free "
             "some, or set HF_HOME to a larger disk, and run the same command again"
         )
     if isinstance(error, PermissionError):
         return StoreError(
-            f"{without_home(str(error.filename or hub_cache()))} can't be written, fetching {repository}: set HF_HOME "
+            f"{error.filename or hub_cache()} can't be written, fetching {repository}: set HF_HOME "
             "to a folder of your own"
         )
     return MissingRequirementError(
@@ -232,7 +240,11 @@ def _reason(error: BaseException, status: int | None) -> str:
     text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     if token := _token():
         text = text.replace(token, "***")
-    return without_home(re.sub(r"//[^/@\s]+@", "//***@", text))[:200]
+    return _without_password(text)[:200]
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"//[^/@\s]+@", "//***@", text)
 
 
 def _token() -> str | None:

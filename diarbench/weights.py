@@ -23,7 +23,7 @@ from typing import Any
 from diarbench.cards import SystemSpec, Weights
 from diarbench.errors import InputError, MissingRequirementError
 from diarbench.fetch import cache_folder, wheel_member
-from diarbench.files import digest_of, sha256_of, without_home
+from diarbench.files import digest_of, sha256_of
 from diarbench.hub import Snapshot, cached, fetch_snapshot, files_in
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -152,7 +152,7 @@ def _note(source: Weights, repository: str, snapshot: Snapshot, from_folder: boo
     """Licence, and what pins these weights, for people."""
     parts = [f"licence {source.licence}"] if source.licence else ["no licence in the card"]
     if from_folder and not source.pinned:
-        parts.append(f"taken from {without_home(str(snapshot.folder))}; their digests are recorded")
+        parts.append(f"taken from {snapshot.folder}; their digests are recorded")
     elif not source.pinned:
         commit = snapshot.commit[:12] if snapshot.commit else "unknown"
         parts.append(f"not pinned: {source.revision} is commit {commit} here, which results record")

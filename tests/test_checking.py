@@ -15,6 +15,8 @@ print("imported")
 class System:
     def __init__(self, *, weights, window=1):
         raise RuntimeError("built")
+
+    def diarize(self, audio): ...
 """
 DATASET = 'title = "D"\nuem = "whole-file"\nlicence = "CC0"\nget = "ask Anna"\n'
 
@@ -123,7 +125,11 @@ def test_a_look_at_a_system_builds_and_prints_nothing(registry, cards, capsys):
     [
         (ADAPTER, "[options]\nwindov = 1\n", "can't be built from the card's [options]: got an unexpected keyword"),
         (ADAPTER, "[options]\nwindov = 1\n", "'windov'; it takes window"),
-        ("class System:\n    def __init__(self, *, size): ...\n", "", "missing a required argument: 'size'"),
+        (
+            "class System:\n    def __init__(self, *, size): ...\n    def diarize(self, audio): ...\n",
+            "",
+            "missing a required argument: 'size'",
+        ),
         ("class Sistem: ...\n", "", "System"),
         ("raise RuntimeError('two\\nlines')\n", "", "its adapter can't be imported: RuntimeError: two lines"),
         ("raise SystemExit(3)\n", "", "its adapter can't be imported: SystemExit: 3"),
@@ -145,6 +151,8 @@ from diarbench.measure import Network
 
 class System:
     def __init__(self, *, weights, width=2): ...
+
+    def diarize(self, audio): ...
 
     @classmethod
     def networks(cls, *, width=2):
