@@ -18,7 +18,7 @@ from diarbench.bench.rounds import calls_per_turn, take_turns
 from diarbench.execute.messages import recording_to_json
 from diarbench.measure.beside import look as look_beside
 from diarbench.measure.beside import marked
-from diarbench.measure.pressure import Look, between, look
+from diarbench.measure.pressure import Look, between, look, worst_of
 from diarbench.measure.ratios import Ratio, noise_floor, speedup
 from diarbench.types import Seconds
 
@@ -132,7 +132,8 @@ class _Session:
         """How far two copies of the baseline came apart, and what else the machine did."""
         control = self._ratio(self._control, lambda known: known.warm)
         found = [between(before, after) for before, after in self._looks]
-        reasons = list(dict.fromkeys([*beside, *(reason for part in found for reason in part.reasons)]))
+        worst = worst_of(found)
+        reasons = [*beside, *(worst.reasons if worst else ())]
         return {
             "control": self._wanted.baseline,
             "ratio": control._asdict() if control else None,
@@ -140,9 +141,9 @@ class _Session:
             "encoder": self._encoder_noise,
             "busy": bool(reasons),
             "reasons": reasons,
-            "others_cores": max((part.others for part in found), default=None),
-            "pressure": max((part.pressure for part in found if part.pressure is not None), default=None),
-            "steal": max((part.steal for part in found), default=None),
+            "others_cores": worst.others if worst else None,
+            "pressure": worst.pressure if worst else None,
+            "steal": worst.steal if worst else None,
             "before": self._looks[0][0].facts() if self._looks else None,
             "after": self._looks[-1][1].facts() if self._looks else None,
         }

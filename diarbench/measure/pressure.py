@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,19 @@ def between(before: Look, after: Look) -> Between:
     others = max(0.0, (after.busy - before.busy) - (after.own - before.own)) / seconds
     steal = (after.steal - before.steal) / seconds / (psutil.cpu_count() or 1)
     return Between(seconds, pressure, others, steal)
+
+
+def worst_of(parts: Sequence[Between]) -> Between | None:
+    """The highest of each figure over several stretches of time; None without any."""
+    if not parts:
+        return None
+    told = [part.pressure for part in parts if part.pressure is not None]
+    return Between(
+        sum(part.seconds for part in parts),
+        max(told, default=None),
+        max(part.others for part in parts),
+        max(part.steal for part in parts),
+    )
 
 
 def _pressure() -> tuple[float | None, float | None]:

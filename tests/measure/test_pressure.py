@@ -9,7 +9,7 @@ import time
 import pytest
 
 from diarbench.measure import pressure
-from diarbench.measure.pressure import Between, Look, between, look
+from diarbench.measure.pressure import Between, Look, between, look, worst_of
 
 BURN = "import time\nend = time.monotonic() + 60\nwhile time.monotonic() < end: pass\n"
 
@@ -64,6 +64,13 @@ def test_differences_are_per_second():
     assert found.others == pytest.approx(1.5)
     assert found.pressure == pytest.approx(10.0)
     assert found.seconds == 10.0
+
+
+def test_of_several_stretches_the_worst_counts():
+    found = worst_of([Between(1.0, None, 0.2, 0.0), Between(2.0, 7.0, 0.1, 0.03), Between(1.0, 3.0, 0.0, 0.0)])
+    assert found == Between(4.0, 7.0, 0.2, 0.03)
+    assert worst_of([]) is None
+    assert worst_of([Between(1.0, None, 0.0, 0.0)]).pressure is None
 
 
 def test_pressure_is_read_where_the_kernel_tells_it(tmp_path, monkeypatch):
