@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diarbench.errors import AdapterError
-from diarbench.nn.ge2e import FRAME, SAMPLE_RATE, Ge2eEncoder, mel_power
+from diarbench.nn.ge2e import SAMPLE_RATE, Ge2eEncoder, mel_power
 from diarbench.types import Seconds
 
 
@@ -102,7 +102,8 @@ class Ge2eEmbedding(Model):  # type: ignore[misc]
         """Mel power (batch, frames, 40), a frame per 10 ms, of waveforms (batch, 1, samples)."""
         if waveforms.shape[-1] < 400:
             raise ValueError("less than one frame of 25 ms")
-        return torch.stack([mel_power(waveform[0]) for waveform in waveforms])
+        with torch.autocast(waveforms.device.type, enabled=False):
+            return torch.stack([mel_power(waveform[0]) for waveform in waveforms])
 
     def forward_embedding(self, frames: Tensor, weights: Tensor | None = None) -> Tensor:
         """Embeddings (batch, dimensions), or (batch, slots, dimensions) for weights (batch, slots, mask's frames)."""
@@ -154,6 +155,3 @@ class SlidingSegmentation(Inference):  # type: ignore[misc]
             with torch.autocast(self.device.type, dtype=self.precision, enabled=half):
                 scores = self.model(chunks.to(self.device))
             return self.conversion(scores.float()).cpu().numpy()
-
-
-__all__ = ["FRAME", "Ge2eEmbedding", "SegmentationModel", "SlidingSegmentation"]

@@ -7,6 +7,7 @@ cost less, and its rules can be exchanged for DiariZen's (`eend_recipes`).
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -229,13 +230,13 @@ def _plda_of(recipe: Recipe, folder: Path | None) -> PLDA:
 
 
 def _check_grid(window: Seconds, hop: Seconds, rate: int) -> None:
+    for name, time in (("window", window), ("hop", hop)):
+        if not 0 < time < math.inf:
+            raise InputError(f"a {name} is longer than 0 s; got {time:g} s")
+        if abs(time * rate - round(time * rate)) > 1e-6:
+            raise InputError(f"the {name}, {time:g} s, is no whole number of samples at {rate} Hz; choose one near it")
     if hop > window:
         raise InputError(f"a hop of {hop:g} s leaves gaps between windows of {window:g} s; make it {window:g} or less")
-    for name, time in (("window", window), ("hop", hop)):
-        if time <= 0 or abs(time * rate - round(time * rate)) > 1e-6:
-            raise InputError(
-                f"the {name}, {time:g} s, is not a whole number of samples at {rate} Hz; choose a near one"
-            )
 
 
 def _first(*times: Seconds | None) -> Seconds:
@@ -246,9 +247,9 @@ def _device(name: str) -> torch.device:
     try:
         place = torch.device(name)
     except RuntimeError:
-        raise InputError(f"there is no device {name!r}; say cpu, cuda or cuda:0") from None
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise MissingRequirementError(f"{name}: PyTorch finds no CUDA device on this machine; say cpu")
+        raise InputError(f"there is no device {name!r}; say cpu or cuda") from None
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise MissingRequirementError(f"{name}: PyTorch finds no such CUDA device on this machine; say cpu")
     return place
 
 
@@ -273,7 +274,7 @@ def _one_channel(samples: NDArray[np.float32], rate: int, wanted: int) -> torch.
     signal = samples[None] if samples.ndim == 1 else samples
     if signal.ndim != 2 or signal.shape[0] != 1 or signal.shape[1] == 0:
         raise AudioError(f"a signal of one channel was expected, (samples,) or (1, samples); got shape {samples.shape}")
-    if not np.isfinite(signal).all():
+    if not np.isfinite([signal.min(), signal.max()]).all():  # a NaN is either
         raise AudioError("the signal has samples that are not finite; decode it again")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)  # nobody writes to it

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/eend.py ours --minutes 60 --hop 1
 
-Prints one line of JSON: seconds by the clock and of processor time, real-time factor, memory before and at most meanwhile, speakers, and a digest of the
-RTTM, so that two processes can be compared. PyanNet and ResNet34 in the shapes of pyannote/speaker-diarization-3.1 and
-community-1: windows of 10 s, batches of 32.
+Prints one line of JSON: seconds by the clock and of processor time, real-time factor, memory before and at most
+meanwhile, speakers, and a digest of the RTTM, so that two processes can be compared. PyanNet and ResNet34 in the shapes
+of pyannote/speaker-diarization-3.1 and community-1: windows of 10 s, batches of 32 in pyannote.audio.
 """
 
 from __future__ import annotations

@@ -240,6 +240,7 @@ def failing(expected, call) -> str:
         ({"window": 0.0}, InputError, "window"),
         ({"embedding_batch": 0}, InputError, "embedding_batch"),
         ({"device": "gpu"}, InputError, "device"),
+        ({"device": "cuda:99"}, MissingRequirementError, "CUDA"),
     ],
 )
 def test_wrong_settings(options, expected, words, segmentation, embedding):
