@@ -105,10 +105,27 @@ def fetch_snapshot(repository: str, revision: str, patterns: Sequence[str], *, g
             f"{repository} ({revision}) is not on this machine ({cache}) and {switch} is set; unset "
             f"it, or {_by_hand(repository)}"
         )
-    certain = _COMMIT.fullmatch(revision) and not any("*" in pattern for pattern in patterns)
-    if here is not None and certain:
+    if here is not None and _COMMIT.fullmatch(revision) and _is_whole(cache, repository, revision, patterns):
         return here
     return _fetched(cache, repository, revision, tuple(patterns), gated, _endpoint())
+
+
+def _is_whole(cache: Path, repository: str, commit: str, patterns: Sequence[str]) -> bool:
+    """Whether a snapshot with a file for each pattern has all of them: the library kept a list of what there is."""
+    if not any("*" in pattern for pattern in patterns):
+        return True
+    try:
+        import huggingface_hub
+        from huggingface_hub.errors import LocalEntryNotFoundError
+    except ImportError:
+        return True
+    try:
+        huggingface_hub.snapshot_download(
+            repository, revision=commit, allow_patterns=list(patterns), cache_dir=cache, local_files_only=True
+        )
+    except LocalEntryNotFoundError:
+        return False
+    return True
 
 
 def _endpoint() -> str:
@@ -134,6 +151,8 @@ def _fetched(
 
     try:
         with _quiet():
+            if _COMMIT.fullmatch(revision):  # else it would try again and again, for 23 s, before it says why not
+                huggingface_hub.HfApi(endpoint).model_info(repository, revision=revision, timeout=10)
             folder = Path(
                 huggingface_hub.snapshot_download(
                     repository,

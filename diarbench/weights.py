@@ -56,10 +56,8 @@ def find_weights(spec: SystemSpec, name: str, source: Weights, folder: Path | No
     assert source.path is not None
     place = _given(folder, source.path) or spec.folder / os.path.expanduser(source.path)
     if not place.exists():
-        given = (
-            f", and {source.path} is not in {folder}" if folder is not None else "; say --weights DIR if it is in DIR"
-        )
-        raise MissingRequirementError(f"its file {name!r} is not there: {place}{given}")
+        also = f" (nor {source.path} in {folder})" if folder is not None else ""
+        raise MissingRequirementError(f"its file {name!r} is not there: {place}{also}; say --weights DIR if DIR has it")
     return _local(place, source)
 
 

@@ -78,6 +78,17 @@ def test_a_commit_that_is_there_is_not_asked_for_again(hub):
     assert asked(hub, "GET /o/r/resolve")
 
 
+def test_a_part_of_what_a_pattern_means_is_not_taken_for_the_whole(hub):
+    commit = hub.add("o/r", FILES).main
+    fetch_snapshot("o/r", commit, ["plda/a.npz"])
+    found = fetch_snapshot("o/r", commit, ["plda/*.npz"])
+    assert files_in(found.folder, ["plda/*.npz"]) == ["plda/a.npz", "plda/b.npz"]
+    again()
+    hub.seen.clear()
+    assert fetch_snapshot("o/r", commit, ["plda/*.npz"]) == found
+    assert hub.seen == []
+
+
 def test_a_branch_that_moved_is_another_commit_but_is_looked_up_once_per_process(hub):
     repository = hub.add("o/r", {"a.bin": b"old"})
     old = fetch_snapshot("o/r", "main", ["a.bin"])
@@ -180,10 +191,12 @@ def test_revisions_and_files_that_are_not_there(hub):
 
 def test_no_network(hub, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://anna:pass" + "word@127.0.0.1:1")
-    said = complaint(MissingRequirementError, "o/r", "main", MODEL)
-    assert "o/r can't be fetched from http://***@127.0.0.1:1 (" in said
-    assert "--weights DIR" in said
-    assert "password" not in said
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("the user waits"))
+    for revision in ("main", "a" * 40):
+        said = complaint(MissingRequirementError, "o/r", revision, MODEL)
+        assert "o/r can't be fetched from http://***@127.0.0.1:1 (" in said
+        assert "--weights DIR" in said
+        assert "password" not in said
 
 
 def test_a_hub_out_of_order(hub):
