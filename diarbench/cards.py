@@ -262,6 +262,7 @@ class ReportCard(_Strict):
     datasets: Annotated[list[Text], Field(min_length=1)]
     rule: Text = "full"
     description: Text | None = None
+    reported: list[Text] = ["*"]  # published tables to show figures of, apart from measured ones: names, or patterns
 
 
 class SystemSpec(BaseModel):
@@ -288,7 +289,7 @@ class SystemSpec(BaseModel):
         }
 
 
-Card = TypeVar("Card", SystemCard, DatasetCard, ReportCard)
+Card = TypeVar("Card", bound=BaseModel)
 
 
 def read_card(path: Path, kind: type[Card]) -> Card:
