@@ -192,13 +192,65 @@ class SystemCard(_Strict):
         return table
 
 
-class Folder(_Strict):
+class _Layout(_Strict):
+    root: Text = "."  # beside the card, or in one of the data folders ($DIARBENCH_DATA)
+    list: Text | None = None  # a part list below `root`, one id per line; without it, every recording
+
+
+class Folder(_Layout):
     """Audio, references and a list in plain folders."""
 
-    root: Text = "."  # beside the card, or in one of the data folders ($DIARBENCH_DATA)
     audio: Text = "audio"  # a folder, searched with its sub-folders for ID.wav, ID.flac, ...; or "none"
     reference: Text = "reference"  # an RTTM file, or a folder of them
-    list: Text | None = None  # one id per line; without it, every recording of the references
+
+
+class Kaldi(_Layout):
+    """A Kaldi data directory."""
+
+    audio: Text = "wav.scp"  # or "none"
+    reference: Text = "rttm"  # an RTTM file, or a folder of them; "segments": the lines of segments and utt2spk
+    base: Text | None = None  # where relative paths in wav.scp begin; found as `root`; without it, `root`
+    pipes: Annotated[tuple[Line, ...], Field(strict=False)] = ()  # programs that wav.scp may run, by their names
+
+
+class Pyannote(_Layout):
+    """A protocol of pyannote.database."""
+
+    protocol: Line  # "AMI.SpeakerDiarization.only_words"
+    subset: Literal["train", "development", "test"] = "test"
+    database: Text = "database.yml"  # below `root`
+    audio: Literal["database", "none"] = "database"  # as the file's `Databases` say
+
+
+class Lhotse(_Layout):
+    """Manifests of Lhotse (.jsonl, .jsonl.gz, .json): recordings with supervisions, or cuts of whole recordings."""
+
+    recordings: Text | None = None
+    supervisions: Text | None = None
+    cuts: Text | None = None
+    base: Text | None = None  # where relative paths in manifests begin; found as `root`; without it, `root`
+    pipes: Annotated[tuple[Line, ...], Field(strict=False)] = ()  # programs that `command` sources may run
+
+    @model_validator(mode="after")
+    def _manifests(self) -> Lhotse:
+        if (self.recordings is None, self.supervisions is None) != (self.cuts is not None,) * 2:
+            raise ValueError("name the manifests: either `recordings` and `supervisions`, or `cuts`")
+        return self
+
+
+class HuggingFace(_Layout):
+    """Parquet files of a Hugging Face dataset with columns audio, timestamps_start, timestamps_end and speakers."""
+
+    hub: Repository | None = None  # a dataset repository; without it, the files lie below `root`
+    revision: Revision | None = None
+    files: Annotated[tuple[Inside, ...], Field(strict=False, min_length=1)] = ("*.parquet",)
+    id: Line = "audio"  # a column of ids; "audio": the name of the audio file; "row": file's name and row
+
+    @model_validator(mode="after")
+    def _place(self) -> HuggingFace:
+        if (self.hub is None) != (self.revision is None):
+            raise ValueError("`hub` and `revision` (a commit, or a branch such as \"main\") belong together")
+        return self
 
 
 class WheelFiles(_Strict):
@@ -221,19 +273,33 @@ class Simulate(_Strict):
     seed: int
 
 
+class Select(_Strict):
+    """Part of a dataset: so many recordings, so many hours; the first ones, or a fixed pseudo-random choice."""
+
+    recordings: Annotated[int, Field(gt=0)] | None = None  # at most
+    hours: Annotated[float, Field(gt=0)] | None = None  # at most, of whole recordings
+    random: bool = False  # in the order of the SHA-256 of their ids, which is the same everywhere
+
+
 class Expect(_Strict):
     """Facts to check a dataset against."""
 
     recordings: int | None = None
     hours: float | None = None
     speakers: int | None = None
+    speech: float | None = None  # s, turns added up, overlapped speech as often as it has speakers
+    sample_rate: int | None = None  # Hz, of the files; another rate is refused
+    reference_sha256: Sha256 | None = None  # of the references, as `diarbench.loaders.facts` takes it; else refused
+
+
+LAYOUTS = ("folder", "kaldi", "pyannote", "lhotse", "huggingface", "wheel", "simulate")
 
 
 class DatasetCard(_Strict):
     """A dataset: where audio, references, scoring regions and the list come from."""
 
     title: Line
-    uem: Text  # a UEM file or a folder of them; or "whole-file", which must be said
+    uem: Text  # a UEM file or a folder of them; "layout": regions that the layout has; or "whole-file", to be said
     licence: Line
     get: Line  # how to get the data, in a line
     source: Line | None = None
@@ -242,15 +308,22 @@ class DatasetCard(_Strict):
     channel: Channel | None = None
     sample_rate: Annotated[int, Field(gt=0)] = 16000  # Hz, that systems are handed
     rules: list[Text] = []  # the scoring rules that its papers use
+    silent: list[Text] = []  # recordings in which nobody speaks, so that a reference that is missing is none lost
     folder: Folder | None = None
+    kaldi: Kaldi | None = None
+    pyannote: Pyannote | None = None
+    lhotse: Lhotse | None = None
+    huggingface: HuggingFace | None = None
     wheel: WheelFiles | None = None
     simulate: Simulate | None = None
+    select: Select = Select()
     expect: Expect = Expect()
 
     @model_validator(mode="after")
     def _one_source(self) -> DatasetCard:
-        if sum(source is not None for source in (self.folder, self.wheel, self.simulate)) != 1:
-            raise ValueError("say where the data is, by exactly one of the tables [folder], [wheel] and [simulate]")
+        if sum(getattr(self, table) is not None for table in LAYOUTS) != 1:
+            tables = ", ".join(f"[{table}]" for table in LAYOUTS[:-1])
+            raise ValueError(f"say where the data is, by exactly one of the tables {tables} and [{LAYOUTS[-1]}]")
         return self
 
 
