@@ -42,10 +42,10 @@ class EendVc:
     segmentation and 1 for embeddings, which take the least time and memory there (what one window needs fits in the
     caches). `precision` is "fp32" or "bf16" (autocast; the features and the pooling of embeddings stay single).
 
-    With the rules of pyannote.audio 4.0.7 the turns are those of its own pipeline. Batches and pooling round
-    differently, by 1e-6 or so, which moved no turn in any test. Memory grows with the recording by its samples, by one
-    number per window, slot and frame, and by the square of the embeddings that form clusters: SciPy's linkage holds the
-    distance of every pair twice.
+    With the rules of pyannote.audio 4.0.7 the turns are those of its own pipeline, as long as rounding is the same
+    (`embedding_pool`): VBx can make much of a difference of 1e-7. Memory grows with the recording by its samples, by
+    one number per window, slot and frame, and by the square of the embeddings that form clusters: SciPy's linkage holds
+    the distance of every pair twice.
 
     Raises NotFoundError for an unknown recipe, MissingRequirementError where VBx has no PLDA model, InputError for
     other values that can't be used.

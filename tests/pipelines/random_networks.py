@@ -91,7 +91,7 @@ def resnet(samples: NDArray[np.float32], seed: int = 0, *, small: bool = True) -
     torch.manual_seed(seed)
     if small:
         model = BaseWeSpeakerResNet()
-        model.resnet = ResNet(BasicBlock, [1, 1, 1, 1], 4, 80, 256, two_emb_layer=False)
+        model.resnet = ResNet(BasicBlock, [1, 1, 1, 1], 8, 80, 256, two_emb_layer=False)
     else:
         model = WeSpeakerResNet34()
     model.eval().requires_grad_(False)

@@ -69,6 +69,17 @@ def test_silent_slots_get_what_an_empty_mask_gives(model, windows, expected):
     assert (found[3] == model.resnet.seg_1.bias.numpy()).all()
 
 
+def test_rounding_is_that_of_large_batches(model, windows):
+    """The last layer gets four rows at least: with fewer, products of matrices are computed another way."""
+    rows = []
+    handle = model.resnet.seg_1.register_forward_hook(lambda _, inputs, output: rows.append(inputs[0][..., 0].numel()))
+    three = [Window(window.waveform, window.masks[:3]) for window in windows]
+    found = PooledEmbedder(model, batch=1)(three, (11, 3))
+    handle.remove()
+    assert set(rows) == {4}
+    assert found.shape == (11, 3, 256)
+
+
 def test_silent_windows_are_not_embedded(model, windows):
     passed = []
     handle = model.resnet.conv1.register_forward_hook(lambda _, inputs, output: passed.append(len(inputs[0])))
