@@ -109,7 +109,8 @@ def _find_repository(source: Weights, repository: str, folder: Path | None) -> F
     for file, digest in digests.items():
         _check_blob(snapshot.folder / file, digest)
     facts: dict[str, Any] = {"commit": snapshot.commit, "sha256": digests}
-    note = _note(source, repository, snapshot, from_folder)
+    compared = set(digests) <= set(said)
+    note = _note(source, repository, snapshot, taken=from_folder, compared=compared)
     if source.one_file is not None:
         return Found(snapshot.folder / source.one_file, digests[source.one_file], facts, note)
     return Found(_view(snapshot.folder, files), digest_of([list(item) for item in digests.items()]), facts, note)
@@ -146,11 +147,14 @@ def _check_blob(file: Path, digest: str) -> None:
         )
 
 
-def _note(source: Weights, repository: str, snapshot: Snapshot, from_folder: bool) -> str:
+def _note(source: Weights, repository: str, snapshot: Snapshot, *, taken: bool, compared: bool) -> str:
     """Licence, and what pins these weights, for people."""
-    parts = [f"licence {source.licence}"] if source.licence else ["no licence in the card"]
-    if from_folder and not source.pinned:
-        parts.append(f"taken from {snapshot.folder}; their digests are recorded")
+    parts = [f"licence {source.licence}" if source.licence else "no licence in the card"]
+    if taken:
+        # A folder does not tell its commit.
+        parts.append(
+            f"taken from {snapshot.folder}{'' if compared else ', not compared with anything: digests are kept'}"
+        )
     elif not source.pinned:
         commit = snapshot.commit[:12] if snapshot.commit else "unknown"
         parts.append(f"not pinned: {source.revision} is commit {commit} here, which results record")

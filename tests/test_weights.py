@@ -10,7 +10,7 @@ import pytest
 
 from diarbench import hub, weights
 from diarbench.cards import SystemCard, SystemSpec, expand, read_card
-from diarbench.errors import DiarbenchError, InputError, MissingRequirementError
+from diarbench.errors import CardError, DiarbenchError, InputError, MissingRequirementError
 from diarbench.files import size_of
 from diarbench.plan import prepare
 from diarbench.weights import Found, find_weights
@@ -23,6 +23,10 @@ FILES = {"config.toml": b"x = 1\n", "pytorch_model.bin": b"w" * 1000, "plda/a.np
 SHA = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
 COMMIT = "c" * 40
 NEEDED = '["config.toml", "pytorch_model.bin", "plda/*.npz"]'
+
+
+def repository(revision: str = "main", files: str = NEEDED, more: str = "") -> str:
+    return f'hub = "o/r"\nrevision = "{revision}"\nfiles = {files}\n{more}'
 
 
 @pytest.fixture(autouse=True)
@@ -79,12 +83,54 @@ def write_cache(cache: Path, files: dict[str, bytes] = FILES, branch: str = "mai
     return place / "snapshots" / COMMIT
 
 
-def repository(revision: str = "main", files: str = NEEDED, more: str = "") -> str:
-    return f'hub = "o/r"\nrevision = "{revision}"\nfiles = {files}\n{more}'
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+# --- what a card may say
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ('hub = "o/r"\n', "weights from a hub need `files`"),
+        ('hub = "o/r"\nfiles = ["a"]\n', 'a commit (40 hexadecimal digits), or a branch such as "main"'),
+        ('hub = "o/r"\nrevision = "main"\nfiles = []\n', "files' should not be empty"),
+        (repository() + 'path = "x"\n', "say where the weights are: either `wheel` with `member`, `path`, or `hub`"),
+        ('path = "x"\nrevision = "main"\n', "`revision`, `files` and `gated` belong to weights from a `hub`"),
+        ('path = "x"\ngated = true\n', "`revision`, `files` and `gated` belong to weights from a `hub`"),
+        (repository(more='revison = "x"\n'), "unknown key 'weights.seg.revison'; did you mean revision?"),
+        (repository(more='sha256 = "x"\n'), "'weights.seg.sha256' should be 64 hexadecimal digits"),
+        (repository(more='sha256 = {"config.toml" = "x"}\n'), "'weights.seg.sha256.config.toml' should be 64 hex"),
+        (repository(more=f'sha256 = "{"0" * 64}"\n'), "`sha256` of several files is a table: file = digest"),
+        (repository(more=f'sha256 = {{"x" = "{"0" * 64}"}}\n'), "`sha256` names 'x', which is none of `files`"),
+        (f'wheel = "a==1"\nmember = "x"\nsha256 = {{"x" = "{"0" * 64}"}}\n', "`sha256`, a text"),
+        (repository(more="licence = 'two\\nlines'\n").replace("'two", '"two').replace("lines'", 'lines"'), "one line"),
+    ],
+)
+def test_cards_that_can_not_be_right(spec, table, says):
+    with pytest.raises(CardError) as error:
+        spec(table)
+    assert says in str(error.value)
+    assert ", line " in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["r", "o/r/x", "../r", "o/..", "o/r--x", "https://hub/o/r", "o/r@main", "-o/r", "o/"])
+def test_what_is_no_repository(spec, name):
+    with pytest.raises(CardError, match="should be a repository of the hub, written owner/name"):
+        spec(f'hub = "{name}"\nrevision = "main"\nfiles = ["a"]\n')
+
+
+@pytest.mark.parametrize("file", ["../a", "/etc/passwd", "a/../../b", "~/a", "a//b", "./a", "a/", "..", "a\\\\b"])
+def test_files_that_lead_out_of_the_repository(spec, file):
+    with pytest.raises(CardError, match="should be a path inside the repository"):
+        spec(repository(files=f'["{file}"]'))
+
+
+@pytest.mark.parametrize("revision", ["../x", "a..b", "/main", "-x", "a b", "@{1}"])
+def test_what_is_no_revision(spec, revision):
+    with pytest.raises(CardError, match="should be a commit"):
+        spec(repository(revision))
 
 
 # --- from a hub
@@ -189,9 +235,17 @@ def test_folders_as_people_have_them(spec, tmp_path, place):
     assert contents(found.path) == FILES
     assert size_of(found.path) == sum(map(len, FILES.values()))
     assert found.note == (
-        f"weights o/r: no licence in the card; taken from {folder / place}; their digests are recorded"
+        f"weights o/r: no licence in the card; taken from {folder / place}, not compared with anything: digests are kept"
     )
     assert contents(find(spec(repository()), folder / place).path) == FILES if place == "r" else True
+
+
+def test_a_folder_is_held_against_digests_and_not_against_a_commit(spec, tmp_path):
+    write(tmp_path / "d" / "r")
+    one = '["config.toml"]'
+    said = find(spec(repository(COMMIT, one, f'sha256 = "{SHA["config.toml"]}"\n')), tmp_path / "d").note
+    assert str(said).endswith(f"taken from {tmp_path / 'd' / 'r'}")
+    assert "not compared with anything" in str(find(spec(repository(COMMIT, one)), tmp_path / "d").note)
 
 
 def test_a_copy_of_the_hubs_cache(spec, tmp_path):
