@@ -235,7 +235,8 @@ def test_folders_as_people_have_them(spec, tmp_path, place):
     assert contents(found.path) == FILES
     assert size_of(found.path) == sum(map(len, FILES.values()))
     assert found.note == (
-        f"weights o/r: no licence in the card; taken from {folder / place}, not compared with anything: digests are kept"
+        f"weights o/r: no licence in the card; taken from {folder / place}, not compared with anything: "
+        "digests are kept"
     )
     assert contents(find(spec(repository()), folder / place).path) == FILES if place == "r" else True
 
