@@ -22,7 +22,7 @@ from diarbench.errors import AdapterError
 from diarbench.measure import Network, stage
 from diarbench.types import Audio, Recording, Samples, Seconds, Turn, Turns
 
-THRESHOLD = 0.5  # the default of transformers' extract_speaker_dict, at which NVIDIA reports too
+THRESHOLD = 0.5  # on probabilities: the default of transformers' extract_speaker_dict
 MODE = "low_latency"  # the default of transformers' processor: 0.72 s of chunk and 0.32 s of look-ahead
 
 

@@ -312,6 +312,20 @@ def test_every_call_is_seen_and_counted(
     assert found.total > 0
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_turns_on_a_gpu_are_those_on_the_cpu(
+    adapter: ModuleType, folder: Path, speech: NDArray[np.float32], as_audio: AsAudio
+) -> None:
+    audio = as_audio(speech)
+    for build in (adapter.Nemotron, adapter.NemotronStreaming):
+        turns, expected = (build(weights={"model": folder}, device=name).diarize(audio) for name in ("cuda", "cpu"))
+        # A frame whose probability is next to the threshold may fall on either side of it.
+        seconds = float((expected.ends - expected.starts).sum())
+        assert float((turns.ends - turns.starts).sum()) == pytest.approx(seconds, rel=0.02)
+        assert turns.labels == expected.labels
+
+
 def test_cards_say_what_they_should(adapter: ModuleType) -> None:
     cards = {path.stem: read_card(path, SystemCard) for path in FOLDER.glob("*.toml")}
     assert sorted(cards) == ["nemotron-3", "nemotron-3-streaming"]
