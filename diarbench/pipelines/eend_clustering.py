@@ -81,18 +81,17 @@ class RuledVbx(VBxClustering):  # type: ignore[misc]
         """Clusters (windows, slots), their scores, and no centroids; see pyannote.audio's class."""
         if not self.rules.hints_bind_vbx:
             num_clusters, min_clusters, max_clusters = None, 1, np.inf
-        decisions, real = segmentations.data, SimpleNamespace(real=segmentations.data)
-        # It can't find more speakers than there are embeddings, and fails where it is told to.
-        most = max(1, len(self.filter_embeddings(embeddings, real)[0]))
-        num_clusters = None if num_clusters is None else min(num_clusters, most)
+        decisions = real = segmentations.data
         if self.rules.silent_slots_compete:
             # The base class takes slots out of the assignment if these are all 0; the filter below sees the real ones.
-            decisions = np.ones((len(decisions), 1, decisions.shape[2]))
+            decisions = np.ones((len(real), 1, real.shape[2]))
         with stage("clustering"), _silenced():
+            # It can't find more speakers than there are embeddings, and fails where it is told to.
+            most = max(1, len(self.filter_embeddings(embeddings, SimpleNamespace(real=real))[0]))
             clusters, scores, _ = super().__call__(
                 embeddings,
-                SimpleNamespace(data=decisions, real=segmentations.data),
-                num_clusters=num_clusters,
+                SimpleNamespace(data=decisions, real=real),
+                num_clusters=None if num_clusters is None else min(num_clusters, most),
                 min_clusters=min(min_clusters, most),
                 max_clusters=max_clusters,
                 **others,
