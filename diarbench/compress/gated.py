@@ -32,7 +32,7 @@ class GatedWavLM(nn.Module):
         *,
         gated: Sequence[str] = GATED,
         start: KeepAtStart | None = None,
-        rule: str = "clamp",
+        rule: str = "reference",
         seed: int = 0,
     ) -> None:
         super().__init__()

@@ -51,14 +51,14 @@ def sample(log_alpha: Tensor, *, generator: torch.Generator | None = None) -> Te
     return (soft * (HIGH - LOW) + LOW).clamp(0, 1)
 
 
-def deterministic(log_alpha: Tensor, rule: str = "clamp", *, least: int = 0) -> Tensor:
+def deterministic(log_alpha: Tensor, rule: str = "reference", *, least: int = 0) -> Tensor:
     """One mask value for each gate of a group (n,), without noise; at least `least` of them are not 0.
 
-    "clamp" is Louizos et al., equation 13: clamp(sigmoid(log α)(r - l) + l, 0, 1). How many gates of the group
-    survive then need not be what was expected of it.
-
     "reference" is the rule of DPHuBERT and DiariZen: of n gates the round(n - expected number) with the smallest log α
-    are 0, and the others sigmoid(0.8 log α / β), which is below 1.
+    are 0, and the others sigmoid(0.8 log α / β), which is below 1. As many survive as was expected.
+
+    "clamp" is Louizos et al., equation 13: clamp(sigmoid(log α)(r - l) + l, 0, 1), which is 0 where log α is below
+    -2.40. While gates are undecided, far more or far fewer survive than was expected.
 
     Raises InputError for another rule.
     """
@@ -69,7 +69,7 @@ def deterministic(log_alpha: Tensor, rule: str = "clamp", *, least: int = 0) -> 
     return survivors(log_alpha, max(count, least), rule)
 
 
-def survivors(log_alpha: Tensor, count: int, rule: str = "clamp") -> Tensor:
+def survivors(log_alpha: Tensor, count: int, rule: str = "reference") -> Tensor:
     """Masks (n,) of a group of which exactly `count` gates survive, those with the largest log α.
 
     Their values follow `rule`; one that "clamp" would set to 0 gets its softened value. Raises InputError for another
@@ -200,7 +200,7 @@ class WavLMGates(nn.Module):
         """One z for each gate; those of a group, and then the groups, are drawn in a fixed order."""
         return self._each(lambda log_alpha, _: sample(log_alpha, generator=generator))
 
-    def deterministic(self, rule: str = "clamp") -> PerGate:
+    def deterministic(self, rule: str = "reference") -> PerGate:
         """A mask value for each gate, as `deterministic` says; each convolution keeps at least one channel."""
         return self._each(lambda log_alpha, least: deterministic(log_alpha, rule, least=least))
 

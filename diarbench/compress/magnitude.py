@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from diarbench.errors import InputError
 from diarbench.nn.ge2e import Ge2eEncoder, keep_widths
-from diarbench.nn.lstm_units import heaviest, keep_units, lstm_layers, outputs_of, unit_weights
+from diarbench.nn.lstm_units import heaviest, input_weights, keep_units, lstm_layers, outputs_of, unit_weights
 from diarbench.nn.pyannet import PyanNet
 
 ROUNDS = 4  # the only number (of 1 to 40) that gives all sizes of the paper's table 1
@@ -25,70 +25,83 @@ Recover = Callable[[Network, int], None]  # trains what it is given, in place; t
 
 
 @dataclass(frozen=True, slots=True)
+class Schedule:
+    """How much goes, and in how many rounds. Raises InputError where the numbers are none for that.
+
+    The paper's rule is h -= round(h ρ / K), halves to even: the fraction is of what is left, so that ρ = 0.8 in 4
+    rounds keeps 41 %. Its text leaves that open; its table does not. With `of_original` the fraction is of the width
+    before any round, and the nominal sparsity is the achieved one.
+    """
+
+    sparsity: float  # nominal, ρ
+    rounds: int = ROUNDS  # K
+    of_original: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sparsity < 1 or self.rounds < 1:
+            what = f"{self.sparsity} in {self.rounds}"
+            raise InputError(f"magnitude pruning removes from 0 to below 1 of the units in 1 round or more, not {what}")
+
+    def widths(self, width: int) -> tuple[int, ...]:
+        """The width of a layer before and after each round; at least 1 is left.
+
+        >>> [Schedule(sparsity).widths(128)[-1] for sparsity in (0.2, 0.4, 0.6, 0.8)]
+        [104, 84, 67, 53]
+        >>> Schedule(0.8, of_original=True).widths(128)
+        (128, 102, 77, 51, 26)
+        """
+        widths = [width]
+        for number in range(1, self.rounds + 1):
+            if self.of_original:
+                left = round(width * (1 - self.sparsity * number / self.rounds))
+            else:
+                left = widths[-1] - round(widths[-1] * self.sparsity / self.rounds)
+            widths.append(max(1, left))
+        return tuple(widths)
+
+
+@dataclass(frozen=True, slots=True)
 class Pruned(Generic[Network]):
-    """A network that lost units, and how: nominal and achieved are far apart, so both are told."""
+    """A network that lost units, and how: nominal and achieved may be far apart, so both are told."""
 
     network: Network
     units: str  # what went: "hidden" units of the LSTM layers, or "linear" channels
-    sparsity: float  # nominal, ρ
+    schedule: Schedule
     widths: tuple[tuple[int, ...], ...]  # of each layer: before, and after each round
 
     @property
     def achieved(self) -> float:
-        """The fraction of units that really went: 0.586 where 0.8 was asked for."""
+        """The fraction of units that really went: 0.586 where the paper's rule is asked for 0.8."""
         return 1 - sum(self.widths[-1]) / sum(self.widths[0])
 
 
-def widths_by_round(width: int, sparsity: float, *, rounds: int = ROUNDS) -> tuple[int, ...]:
-    """Widths before and after each round of h -= round(h ρ / K), rounding halves to even; at least 1 is left.
-
-    Removing a fraction of what is left ends above (1 - ρ) of the width: with K = 4, ρ = 0.8 keeps 41 %. The paper's
-    text leaves open what the fraction is of; its table does not.
-
-    >>> [widths_by_round(128, sparsity)[-1] for sparsity in (0.2, 0.4, 0.6, 0.8)]
-    [104, 84, 67, 53]
-
-    Raises InputError where `sparsity` is not from 0 to below 1, or a number is below 1.
-    """
-    if not 0 <= sparsity < 1 or rounds < 1 or width < 1:
-        what = f"{sparsity} of {width} in {rounds} rounds"
-        raise InputError(f"magnitude pruning removes from 0 to below 1 of the units in at least one round, not {what}")
-    widths = [width]
-    for _ in range(rounds):
-        widths.append(max(1, widths[-1] - round(widths[-1] * sparsity / rounds)))
-    return tuple(widths)
-
-
-def prune_hidden(
-    network: PyanNet, sparsity: float, *, rounds: int = ROUNDS, recover: Recover[PyanNet] | None = None
-) -> Pruned[PyanNet]:
+def prune_hidden(network: PyanNet, schedule: Schedule, *, recover: Recover[PyanNet] | None = None) -> Pruned[PyanNet]:
     """A PyanNet with fewer hidden units in its LSTM layers (the paper's "Hidden"), which stays as it is.
 
     A unit goes in both directions and with all that belongs to it: its rows in the four gates, its columns in the
     recurrent weights, and its columns in the layer above. Units are compared within their layer. `recover` is called
-    after each round with the network so far; without it nothing is trained. Raises InputError as `widths_by_round`.
+    after each round with the network so far, and the number of the round; without it nothing is trained. All parameters
+    of what is returned learn. Raises InputError where the network is quantized already.
     """
     widths = network.shape.lstm
-    return _gradually(network, "hidden", widths, _keep_hidden, sparsity, rounds, recover)
+    return _gradually(network, "hidden", widths, _keep_hidden, schedule, recover)
 
 
-def prune_linear(
-    network: PyanNet, sparsity: float, *, rounds: int = ROUNDS, recover: Recover[PyanNet] | None = None
-) -> Pruned[PyanNet]:
+def prune_linear(network: PyanNet, schedule: Schedule, *, recover: Recover[PyanNet] | None = None) -> Pruned[PyanNet]:
     """A PyanNet with fewer channels in its linear layers (the paper's "Linear"), which stays as it is.
 
     A channel goes with its row, its bias, and its column in the layer above. All else is as in `prune_hidden`.
     """
     widths = network.shape.linear
-    return _gradually(network, "linear", widths, _keep_linear, sparsity, rounds, recover)
+    return _gradually(network, "linear", widths, _keep_linear, schedule, recover)
 
 
 def prune_ge2e(
-    encoder: Ge2eEncoder, sparsity: float, *, rounds: int = ROUNDS, recover: Recover[Ge2eEncoder] | None = None
+    encoder: Ge2eEncoder, schedule: Schedule, *, recover: Recover[Ge2eEncoder] | None = None
 ) -> Pruned[Ge2eEncoder]:
     """A GE2E encoder with fewer hidden units in its LSTM layers; all as in `prune_hidden`."""
     widths = [layer.hidden_size for layer in lstm_layers(encoder.layers)]
-    return _gradually(encoder, "hidden", widths, keep_widths, sparsity, rounds, recover)
+    return _gradually(encoder, "hidden", widths, keep_widths, schedule, recover)
 
 
 def _gradually(
@@ -96,28 +109,24 @@ def _gradually(
     units: str,
     before: Sequence[int],
     keep: Callable[[Network, Sequence[int]], Network],
-    sparsity: float,
-    rounds: int,
+    schedule: Schedule,
     recover: Recover[Network] | None,
 ) -> Pruned[Network]:
     if not before:
         raise InputError(f"this network has no {units} layers that could be pruned")
-    schedule = list(zip(*(widths_by_round(width, sparsity, rounds=rounds) for width in before), strict=True))
-    for number, widths in enumerate(schedule[1:], start=1):
+    by_round = tuple(zip(*map(schedule.widths, before), strict=True))
+    for number, widths in enumerate(by_round[1:], start=1):
         network = keep(network, widths)
         if recover is not None:
             recover(network, number)
-    return Pruned(network, units, sparsity, tuple(schedule))
+    return Pruned(network, units, schedule, by_round)
 
 
 def _keep_hidden(network: PyanNet, widths: Sequence[int]) -> PyanNet:
     """A copy with the heaviest units of each LSTM layer."""
     first, *others = _linear_maps(network)
     layers = lstm_layers(network.lstm.layers)
-    readers: list[Tensor] = [
-        *(torch.cat([upper.weight_ih_l0, upper.weight_ih_l0_reverse]) for upper in layers[1:]),
-        first.weight,
-    ]
+    readers = [*map(input_weights, layers[1:]), first.weight]
     inputs = torch.arange(layers[0].input_size)
     smaller = _copy(network, lstm=tuple(widths))
     for index, (layer, reader, width) in enumerate(zip(layers, readers, widths, strict=True)):

@@ -22,7 +22,7 @@ def masks_for(
     gates: WavLMGates,
     target: Target,
     *,
-    rule: str = "clamp",
+    rule: str = "reference",
     full: Structure | None = None,
     tolerance: float = TOLERANCE,
 ) -> PerGate:

@@ -93,12 +93,11 @@ def materialise(gated: GatedWavLM, masks: PerGate | None = None, *, earlier: Kep
     structure, wavlm = gated.structure, gated.wavlm
     if masks is None:
         masks = gated.fixed or gated.gates.deterministic(gated.rule)
-    masks.check(structure)
     earlier = earlier or Kept.all_of(structure)
     earlier.check(structure)
     weight = next(wavlm.parameters())
     masks = masks.map(lambda mask: mask.detach().to(weight))
-    smaller = _smaller(structure, masks)
+    smaller = smaller_structure(structure, masks)
     with torch.device("meta"):
         new = WavLM(smaller, dropout=wavlm.encoder.dropout.p)
     state = {name: tensor for name, tensor in wavlm.state_dict().items() if not name.startswith(_CUT)}
@@ -113,8 +112,9 @@ def materialise(gated: GatedWavLM, masks: PerGate | None = None, *, earlier: Kep
 _CUT = ("extractor.", "encoder.projection", "encoder.layers.")
 
 
-def _smaller(structure: Structure, masks: PerGate) -> Structure:
-    """What these masks leave of a structure."""
+def smaller_structure(structure: Structure, masks: PerGate) -> Structure:
+    """What these masks leave of a structure. Raises InputError where they don't fit, or leave a convolution nothing."""
+    masks.check(structure)
     channels = [len(_left(mask)) for mask in masks.convolutions]
     for index, count in enumerate(channels):
         if not count:

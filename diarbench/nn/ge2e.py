@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from diarbench.errors import MissingRequirementError
 from diarbench.measure import Network
-from diarbench.nn.lstm_units import heaviest, keep_units, lstm_layers, unit_weights
+from diarbench.nn.lstm_units import heaviest, input_weights, keep_units, lstm_layers, unit_weights
 from diarbench.nn.weights import load_exactly
 from diarbench.types import Seconds
 
@@ -150,7 +150,7 @@ def remove_units(encoder: Ge2eEncoder, keep: float) -> Ge2eEncoder:
 def keep_widths(encoder: Ge2eEncoder, widths: Sequence[int]) -> Ge2eEncoder:
     """A smaller network with so many hidden units in each layer, chosen as `remove_units` does, to be trained on."""
     layers = lstm_layers(encoder.layers)
-    readers: list[Tensor] = [*(layer.weight_ih_l0 for layer in layers[1:]), encoder.linear.weight]
+    readers = [*map(input_weights, layers[1:]), encoder.linear.weight]
     smaller = Ge2eEncoder(widths)
     inputs = torch.arange(MELS)
     for index, (layer, reader, width) in enumerate(zip(layers, readers, widths, strict=True)):

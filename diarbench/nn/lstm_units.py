@@ -52,6 +52,11 @@ def keep_units(layer: nn.LSTM, units: Tensor, inputs: Tensor) -> nn.LSTM:
     return smaller.train(layer.training)
 
 
+def input_weights(layer: nn.LSTM) -> Tensor:
+    """What reads the layer below: the input weights of the gates of both directions (rows, inputs)."""
+    return torch.cat([tensor for name, tensor in layer.state_dict().items() if "weight_ih" in name])
+
+
 def outputs_of(layer: nn.LSTM, units: Tensor) -> Tensor:
     """Where these units lie in what the layer hands on: the backward direction's behind the forward one's."""
     directions = 2 if layer.bidirectional else 1
