@@ -249,7 +249,7 @@ class HuggingFace(_Layout):
     @model_validator(mode="after")
     def _place(self) -> HuggingFace:
         if (self.hub is None) != (self.revision is None):
-            raise ValueError("`hub` and `revision` (a commit, or a branch such as \"main\") belong together")
+            raise ValueError('`hub` and `revision` (a commit, or a branch such as "main") belong together')
         return self
 
 

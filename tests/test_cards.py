@@ -86,8 +86,8 @@ def test_system_cards(tmp_path, text, says):
     [
         (
             "",
-            ": say where the data is, by exactly one of the tables [folder], [kaldi], [pyannote], [lhotse], [huggingface], "
-            "[wheel] and [simulate]",
+            ": say where the data is, by exactly one of the tables [folder], [kaldi], [pyannote], [lhotse], "
+            "[huggingface], [wheel] and [simulate]",
         ),
         ("[folder]\n" + SIMULATE, ": say where the data is"),
         ("[folder]\nrefrence = 'x'\n", ", line 6: unknown key 'folder.refrence'; did you mean reference?"),

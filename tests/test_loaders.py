@@ -291,6 +291,8 @@ def test_the_digest_changes_with_what_is_scored(corpus):
     changed(uem="all.uem", head="channel = 0")
     changed(uem="all.uem", head="sample_rate = 8000")
     corpus.write("test.lst", "b\na\n")
+    assert corpus.load(uem="all.uem", folder='list = "test.lst"\n').digest == before
+    corpus.write("test.lst", "b\n")
     changed(uem="all.uem", folder='list = "test.lst"\n')
     corpus.write("all.uem", "a 1 0 2\nb 1 0.001 2\n")
     changed(uem="all.uem")

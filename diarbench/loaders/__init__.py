@@ -1,9 +1,16 @@
-"""Datasets from cards: recordings with their references and scoring regions, checked before anything runs."""
+"""Datasets from cards: recordings with their references and scoring regions, checked before anything runs.
+
+    folder       plain folders                      kaldi        data directories of Kaldi
+    pyannote     protocols of pyannote.database     lhotse       manifests of Lhotse
+    huggingface  parquet files with audio inside    wheel        one recording in a wheel on PyPI
+    simulated    conversations made here
+
+Each module gives a `Corpus`, which `corpus.labelled` makes into recordings; the one that a card asks for is imported.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +19,8 @@ from typing import Any
 from diarbench.cards import DatasetCard
 from diarbench.errors import InputError, MissingRequirementError
 from diarbench.files import digest_of
+from diarbench.loaders.corpus import Corpus, OnProgress, labelled
+from diarbench.loaders.facts import mismatches
 from diarbench.rttm import format_rttm, format_uem
 from diarbench.types import LabelledRecording, Seconds
 
@@ -27,16 +36,17 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of ids, references, scoring regions, channel rule and sample rate.
+        """SHA-256 of ids, references, scoring regions, channel rule and sample rate, whatever their order.
 
         Two versions of a corpus differ in it, and never share a column. What the audio files hold is recorded
         per result instead, since hashing a corpus takes hours.
         """
+        recordings = sorted(self.recordings, key=lambda one: one.recording.id)
         return digest_of(
             {
-                "reference": [format_rttm(r.recording.id, r.reference, digits=6) for r in self.recordings],
-                "uem": format_uem({r.recording.id: r.uem for r in self.recordings}),
-                "recordings": [r.recording.id for r in self.recordings],
+                "reference": [format_rttm(r.recording.id, r.reference, digits=6) for r in recordings],
+                "uem": format_uem({r.recording.id: r.uem for r in recordings}),
+                "recordings": [r.recording.id for r in recordings],
                 "channel": self.card.channel,
                 "sample_rate": self.card.sample_rate,
             }
@@ -65,32 +75,46 @@ class Dataset:
         return self.card.model_dump(mode="json", include=keep, exclude_none=True)
 
 
-def load_dataset(
-    name: str, path: Path, card: DatasetCard, on_progress: Callable[[int, int], None] | None = None
-) -> Dataset:
+def load_dataset(name: str, path: Path, card: DatasetCard, on_progress: OnProgress | None = None) -> Dataset:
     """The dataset of a card, made first where the card says [simulate].
 
-    Raises MissingRequirementError where the data is not on this machine (with the card's `get` line), InputError
-    where it is there but doesn't hold together: the first problem, with its file and line.
+    Raises MissingRequirementError where the data, or a package that reads its layout, is not on this machine;
+    InputError where it is there but doesn't hold together: the first problem, with its file and line.
     """
-    from diarbench.loaders.folder import load_folder
-    from diarbench.loaders.simulated import load_simulated
-    from diarbench.loaders.wheel import load_wheel
-
-    folder = path.parent.resolve()
-    notes: tuple[str, ...] = ()
-    if card.folder is not None:
-        recordings, notes = load_folder(find_root(name, card, folder, card.folder.root), card, card.folder)
-    elif card.wheel is not None:
-        recordings = load_wheel(card, card.wheel)
-    else:
-        assert card.simulate is not None
-        recordings = load_simulated(
-            find_root(name, card, folder, card.simulate.speech), card, card.simulate, on_progress
-        )
+    recordings, notes = labelled(read_corpus(name, path.parent.resolve(), card, on_progress), card)
     if not recordings:
         raise InputError(f"dataset {name}: no recordings")
+    if card.expect.reference_sha256 is not None and (said := mismatches(recordings, card.expect)):
+        raise InputError(f"dataset {name}: {'; '.join(said)}")
     return Dataset(name, card, tuple(recordings), notes)
+
+
+def read_corpus(name: str, folder: Path, card: DatasetCard, on_progress: OnProgress | None = None) -> Corpus:
+    """What the layout of a card says, before audio is looked at; `folder` is where the card lies.
+
+    Raises as `load_dataset`.
+    """
+
+    def find(root: str) -> Path:
+        return find_root(name, card, folder, root)
+
+    if card.kaldi is not None:
+        from diarbench.loaders.kaldi import read_kaldi
+
+        root = find(card.kaldi.root)
+        return read_kaldi(root, card, card.kaldi, root if card.kaldi.base is None else find(card.kaldi.base))
+    if card.wheel is not None:
+        from diarbench.loaders.wheel import read_wheel
+
+        return read_wheel(card, card.wheel)
+    if card.simulate is not None:
+        from diarbench.loaders.simulated import read_simulated
+
+        return read_simulated(find(card.simulate.speech), card, card.simulate, on_progress)
+    from diarbench.loaders.folder import read_folder
+
+    assert card.folder is not None
+    return read_folder(find(card.folder.root), card, card.folder)
 
 
 def data_roots() -> list[Path]:

@@ -6,47 +6,43 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from diarbench.audio import AUDIO_SUFFIXES, Header, check_channels, read_header
+from diarbench.audio import AUDIO_SUFFIXES
 from diarbench.cards import DatasetCard, Folder
-from diarbench.errors import AudioError, InputError, RttmError
+from diarbench.errors import AudioError, InputError
+from diarbench.loaders.corpus import Corpus, Signal
 from diarbench.rttm import check_id, read_list, read_rttm, read_uem
-from diarbench.types import LabelledRecording, Recording, Spans, Turns
-
-# A scoring region may end a little after the audio: annotation tools round up.
-_END_TOLERANCE = 0.1  # s
+from diarbench.types import Spans, Turns
 
 
-def load_folder(root: Path, card: DatasetCard, folder: Folder) -> tuple[list[LabelledRecording], tuple[str, ...]]:
-    """Recordings with references and scoring regions, and notes on what was passed over.
-
-    Raises InputError (or its kinds RttmError, AudioError) for the first thing that doesn't hold together.
-    """
-    references = read_references(root / folder.reference)
-    uems = None if card.uem == "whole-file" else read_uems(root / card.uem)
+def read_folder(root: Path, card: DatasetCard, folder: Folder) -> Corpus:
+    """What lies in the folders. Raises InputError (or its kinds RttmError, AudioError)."""
     audio = index_audio(root / folder.audio) if folder.audio != "none" else None
-    ids = read_list(root / folder.list) if folder.list is not None else sorted(references)
-    recordings, late = [], []
-    for recording_id in ids:
-        if recording_id not in references:
-            raise InputError(
-                f"{root / (folder.list or '')}: the recording {recording_id!r} is in the list, but not in the "
-                f"references ({root / folder.reference}); if nobody speaks in it, add an empty {recording_id}.rttm"
-            )
-        if uems is not None and recording_id not in uems:
-            raise InputError(f"{root / card.uem}: no scoring region for the recording {recording_id!r}")
-        uem = uems[recording_id] if uems is not None else None
-        recording = _recording(recording_id, card, audio, root, references[recording_id], uem)
-        recordings.append(recording)
-        if uems is None and recording.reference.ends.max(initial=0.0) > recording.uem[-1][1] + _END_TOLERANCE:
-            late.append(recording_id)
-    notes = []
-    if late:
-        notes.append(f"{root}: {len(late)} references go on after their audio ends, which is not scored ({late[0]})")
-    # A list or a UEM that names the recordings says by itself that the rest is not meant.
-    named = folder.list is not None or (uems is not None and set(uems) == set(ids))
-    if not named:
-        notes += _left_out(root, audio or {}, references, uems or {})
-    return recordings, tuple(notes)
+    return Corpus(
+        where=root,
+        references=read_references(root / folder.reference),
+        reference=str(root / folder.reference),
+        audio=None if audio is None else {name: Signal(path, card.channel) for name, path in audio.items()},
+        uems=read_card_uem(root, card),
+        uem=str(root / card.uem),
+        ids=read_list(root / folder.list) if folder.list is not None else None,
+        list=str(root / (folder.list or "")),
+        is_part=folder.list is not None,
+        audio_hint="{id}.wav, .flac, .ogg, ...",
+        silent_hint="if nobody speaks in it, add an empty {id}.rttm",
+    )
+
+
+def read_card_uem(root: Path, card: DatasetCard) -> dict[str, Spans] | None:
+    """The scoring regions of the card's UEM file or folder; None for whole files.
+
+    Raises InputError where it asks for regions of the layout, and the layout has none.
+    """
+    if card.uem == "layout" and not (root / card.uem).exists():
+        raise InputError(
+            f'{root}: uem = "layout" is for protocols of pyannote.database and for Hugging Face datasets; here, name a '
+            'UEM file, or write "whole-file"'
+        )
+    return None if card.uem == "whole-file" else read_uems(root / card.uem)
 
 
 def read_references(place: Path) -> dict[str, Turns]:
@@ -99,46 +95,6 @@ def _files(place: Path, *suffixes: str) -> Iterable[Path]:
         folders.sort()
         for name in sorted(names):
             if name.lower().endswith(suffixes) and not name.startswith("."):
+                if any("\ud800" <= letter <= "\udfff" for letter in name):
+                    raise InputError(f"{folder}: the name of the file {name!r} is not UTF-8; rename it")
                 yield Path(folder, name)
-
-
-def _recording(
-    recording_id: str,
-    card: DatasetCard,
-    audio: dict[str, Path] | None,
-    root: Path,
-    reference: Turns,
-    uem: Spans | None,
-) -> LabelledRecording:
-    if audio is None:
-        duration = max((end for _, end in uem), default=0.0) if uem else 0.0
-        if uem is None:
-            raise InputError(
-                f'{root}: without audio the length of {recording_id!r} is not known, so uem = "whole-file" can\'t '
-                "hold; name a UEM file"
-            )
-        return LabelledRecording(Recording(recording_id, None, duration, card.sample_rate), reference, uem)
-    if recording_id not in audio:
-        raise AudioError(
-            f"{root}: no audio file for the recording {recording_id!r} ({recording_id}.wav, .flac, .ogg, ...)"
-        )
-    path = audio[recording_id]
-    header: Header = read_header(path)
-    check_channels(path, header.channels, card.channel)
-    if uem is not None and uem[-1][1] > header.duration + _END_TOLERANCE:
-        raise RttmError(
-            root / card.uem,
-            None,
-            f"the scoring region of {recording_id!r} ends at {uem[-1][1]:g} s, its audio at {header.duration:g} s",
-        )
-    recording = Recording(recording_id, path, header.duration, card.sample_rate, card.channel)
-    return LabelledRecording(recording, reference, uem if uem is not None else ((0.0, header.duration),))
-
-
-def _left_out(root: Path, audio: Iterable[str], references: Iterable[str], uems: Iterable[str]) -> list[str]:
-    """What has no reference, where no list says which recordings are meant."""
-    notes = []
-    for what, ids in (("audio files", audio), ("scoring regions", uems)):
-        if unlabelled := sorted(set(ids) - set(references)):
-            notes.append(f"{root}: {len(unlabelled)} {what} have no reference and are left out ({unlabelled[0]}, ...)")
-    return notes

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from diarbench.cards import DatasetCard, Folder, Simulate
 from diarbench.errors import InputError
 from diarbench.fetch import cache_folder
 from diarbench.files import digest_of
-from diarbench.loaders.folder import load_folder
-from diarbench.types import LabelledRecording
+from diarbench.loaders.corpus import Corpus, OnProgress
+from diarbench.loaders.folder import read_folder
 
 
-def load_simulated(
-    speech: Path, card: DatasetCard, simulate: Simulate, on_progress: Callable[[int, int], None] | None
-) -> list[LabelledRecording]:
+def read_simulated(speech: Path, card: DatasetCard, simulate: Simulate, on_progress: OnProgress | None) -> Corpus:
     """The conversations, from the cache or made now. Raises InputError."""
     if card.uem != "whole-file":
         raise InputError('simulated conversations are scored over the whole file: write uem = "whole-file"')
@@ -42,5 +39,4 @@ def load_simulated(
             statistics=statistics,
             on_progress=on_progress,
         )
-    recordings, _ = load_folder(made, card, Folder(reference="reference.rttm"))
-    return recordings
+    return read_folder(made, card, Folder(reference="reference.rttm"))
