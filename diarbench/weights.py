@@ -92,7 +92,9 @@ def _local(path: Path, source: Weights) -> Found:
         digests = {path.name: digest}
         said = {path.name: source.sha256} if isinstance(source.sha256, str) else source.sha256 or {}
     _check(path.parent if path.is_file() else path, digests, said)
-    return Found(path, digest, {"sha256": digests})
+    # What comes in a wheel was installed under the wheel's licence.
+    note = f"weights {path.name}: licence {source.licence}" if source.licence and source.path else None
+    return Found(path, digest, {"sha256": digests}, note)
 
 
 def _find_repository(source: Weights, repository: str, folder: Path | None) -> Found:

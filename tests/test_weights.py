@@ -342,7 +342,8 @@ def test_results_record_source_commit_digests_and_licence(spec, monkeypatch):
 
 def test_a_local_path_is_recorded_by_its_last_name_alone(spec, tmp_path):
     write(tmp_path / "private", {"seg.bin": b"1"})
-    ready = prepare(spec(f'path = "{tmp_path}/private/seg.bin"\n'))
+    ready = prepare(spec(f'path = "{tmp_path}/private/seg.bin"\nlicence = "CC BY-NC 4.0"\n'))
     assert ready.problem is None
+    assert ready.notes == ("weights seg.bin: licence CC BY-NC 4.0",)
     assert str(tmp_path) not in str(ready.spec.facts)
     assert ready.spec.facts["weights"]["seg"]["path"] == "seg.bin"
