@@ -18,6 +18,7 @@ from diarbench.cards import DatasetCard, SystemSpec, Weights, read_card
 from diarbench.errors import AdapterError, DiarbenchError, NotFoundError, did_you_mean
 from diarbench.loaders import Dataset, load_dataset
 from diarbench.plan import find_adapter, missing_requirements, plan
+from diarbench.published import read_published
 from diarbench.registry import Registry, shipped
 from diarbench.scoring import find_rule
 from diarbench.types import LabelledRecording, Recording, Seconds
@@ -29,7 +30,7 @@ _LENGTH = 10.0  # s of audio that a system is tried on
 class Check:
     """What was found about one card."""
 
-    kind: str  # "system", "dataset" or "report"
+    kind: str  # "system", "dataset", "report" or "published"
     name: str
     problem: str | None  # one line; None where all is well
     summary: str = ""
@@ -63,20 +64,25 @@ def check_card(registry: Registry, name: str, *, run: bool, weights: Path | None
         return [_check_dataset(found, path, card) for found, (path, card) in registry.choose_datasets([name]).items()]
     if kind == "report":
         return [_check_report(registry, name)]
+    if kind == "published":
+        return [_check_published(registry, name)]
     return [_check_system(spec, run, weights) for spec in registry.choose_systems([name])]
 
 
 def _kind(registry: Registry, name: str) -> str:
     if name.endswith(".toml"):
         parents = reversed(Path(name).resolve().parent.parts)
-        return next((part[:-1] for part in parents if part in ("systems", "datasets", "reports")), "system")
+        kinds = {"systems": "system", "datasets": "dataset", "reports": "report", "published": "published"}
+        return next((kinds[part] for part in parents if part in kinds), "system")
     if name in registry.datasets:
         return "dataset"
     if name in registry.reports:
         return "report"
+    if name in registry.published:
+        return "published"
     if name in registry.systems or any(mark in name for mark in "*?@["):
         return "system"
-    known = [*registry.systems, *registry.datasets, *registry.reports]
+    known = [*registry.systems, *registry.datasets, *registry.reports, *registry.published]
     raise NotFoundError(f"no system, dataset or report {name!r}{did_you_mean(name, known)}")
 
 
@@ -208,3 +214,13 @@ def _check_report(registry: Registry, name: str) -> Check:
     except DiarbenchError as error:
         return Check("report", name, str(error))
     return Check("report", name, None, f"{len(systems)} systems, {len(datasets)} datasets")
+
+
+def _check_published(registry: Registry, name: str) -> Check:
+    path = Path(name) if name.endswith(".toml") else registry.published[name]
+    try:
+        table = read_published(path)
+    except DiarbenchError as error:
+        return Check("published", path.stem, str(error))
+    figures = sum(1 for _ in table.figures())
+    return Check("published", table.name, None, f"{figures} figures of {table.card.source.short}")

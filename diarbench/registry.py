@@ -12,9 +12,15 @@ from pathlib import Path
 
 from diarbench.cards import DatasetCard, ReportCard, SystemCard, SystemSpec, expand, read_card
 from diarbench.errors import CardError, NotFoundError, did_you_mean
+from diarbench.published import Published, read_published
 
 # How deep cards lie: systems come in families, one folder each.
-_PATTERNS = {"systems": ("*.toml", "*/*.toml"), "datasets": ("*.toml",), "reports": ("*.toml",)}
+_PATTERNS = {
+    "systems": ("*.toml", "*/*.toml"),
+    "datasets": ("*.toml",),
+    "reports": ("*.toml",),
+    "reports/published": ("*.toml",),
+}
 
 
 def shipped() -> Path:
@@ -62,6 +68,11 @@ class Registry:
     def reports(self) -> dict[str, Path]:
         """Report cards by name."""
         return self._find("reports")
+
+    @cached_property
+    def published(self) -> dict[str, Path]:
+        """Published tables by name."""
+        return self._find("reports/published")
 
     def choose_systems(self, wanted: Iterable[str]) -> list[SystemSpec]:
         """Systems by name, variant ("diarizen@window=8"), pattern ("silero-*") or path of a card, each once.
@@ -127,8 +138,18 @@ class Registry:
         if wanted.endswith(".toml"):
             return Path(wanted).stem, read_card(Path(wanted), ReportCard)
         if wanted not in self.reports:
-            raise NotFoundError(f"no report {wanted!r}{did_you_mean(wanted, self.reports)}")
+            raise NotFoundError(f"no report {wanted!r}{did_you_mean(wanted, [*self.reports, *self.published])}")
         return wanted, read_card(self.reports[wanted], ReportCard)
+
+    def choose_published(self, wanted: Iterable[str]) -> list[Published]:
+        """Published tables by name or pattern ("pruning-*"; "*" may find none). Raises NotFoundError or CardError."""
+        chosen: dict[str, Path] = {}
+        for text in wanted:
+            names = [text] if text in self.published else sorted(fnmatch.filter(self.published, text))
+            if not names and text != "*":
+                raise NotFoundError(f"no published table {text!r}{did_you_mean(text, self.published)}")
+            chosen |= {name: self.published[name] for name in names}
+        return [read_published(path) for path in chosen.values()]
 
     def _find(self, kind: str) -> dict[str, Path]:
         found: dict[str, Path] = {}

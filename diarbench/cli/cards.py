@@ -23,6 +23,7 @@ class Kind(StrEnum):
     systems = "systems"
     datasets = "datasets"
     reports = "reports"
+    published = "published"
 
 
 @new_app.callback()
@@ -35,7 +36,7 @@ def list_cards(
     cards: CardsOption = [],  # noqa: B006  typer reads it, nobody writes it
     format: FormatOption = Format.table,
 ) -> None:
-    """What can be run, on what, and the reports that are set up."""
+    """What can be run, on what, the reports that are set up, and tables that others published."""
     from diarbench.registry import Registry
 
     registry = Registry.standard(cards)
@@ -57,7 +58,8 @@ def list_cards(
 
 def check(
     names: Annotated[
-        list[str], typer.Argument(metavar="CARD...", help="Systems, datasets or reports: names or .toml.")
+        list[str],
+        typer.Argument(metavar="CARD...", help="Systems, datasets, reports, published tables: names or .toml."),
     ],
     weights: WeightsOption = None,
     no_weights: Annotated[
@@ -105,6 +107,7 @@ def _rows(registry: Registry, kind: Kind) -> list[dict[str, Any]]:
     """One row per card; a broken card is a row that says so, and the others are still listed."""
     from diarbench.cards import DatasetCard, ReportCard, expand, read_card
     from diarbench.cards import SystemCard as System
+    from diarbench.published import read_published
 
     rows: list[dict[str, Any]] = []
     for name, path in getattr(registry, kind.value).items():
@@ -117,8 +120,11 @@ def _rows(registry: Registry, kind: Kind) -> list[dict[str, Any]]:
             elif kind is Kind.datasets:
                 dataset = read_card(path, DatasetCard)
                 rows.append({"name": name, "title": dataset.title, "synthetic": dataset.synthetic, "get": dataset.get})
-            else:
+            elif kind is Kind.reports:
                 rows.append({"name": name, "title": read_card(path, ReportCard).title})
+            else:
+                table = read_published(path).card
+                rows.append({"name": name, "title": table.title, "source": table.source.short})
         except CardError as error:
             rows.append({"name": name, "error": str(error)})
     return rows

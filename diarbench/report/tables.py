@@ -5,28 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from diarbench.report import text
 from diarbench.report.columns import TableColumn, best_values, is_best, table_columns
+from diarbench.report.escapes import csv_text, latex, markdown, markdown_row
 from diarbench.report.measures import notes_on, sessions, speedup_legend
 from diarbench.report.troubles import troubles
 from diarbench.report.values import comparisons
 
 if TYPE_CHECKING:
     from diarbench.leaderboard import Leaderboard, Line
-
-_LATEX = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
-    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}",
-    "±": r"$\pm$", "×": r"$\times$", "Δ": r"$\Delta$", "−": "$-$", "–": "--", "…": r"\dots{}", "µ": r"$\mu$",
-    "≈": r"$\approx$",
-}  # fmt: skip
-_MARKDOWN = re.compile(r"([\\`*_\[\]|~])")
-_FORMULA = re.compile(r"\s*[=+\-@\t\r＝＋－＠]")
 
 
 def render_markdown(board: Leaderboard) -> str:
@@ -40,25 +30,25 @@ def render_markdown(board: Leaderboard) -> str:
     rows = [
         [
             str(line.rank) if line.rank is not None else text.NOTHING,
-            _markdown(line.entry.system),
-            _markdown(line.entry.title),
-            _markdown(text.compression_facts(line.entry.compression)),
+            markdown(line.entry.system),
+            markdown(line.entry.title),
+            markdown(text.compression_facts(line.entry.compression)),
             *(
-                f"**{_markdown(cell)}**" if is_best(column, line, best) else _markdown(cell)
+                f"**{markdown(cell)}**" if is_best(column, line, best) else markdown(cell)
                 for column, cell in _cells(line, columns)
             ),
         ]
         for line in board.lines
     ]
     rule = " | ".join([":--", *[":--"] * 3, *["--:"] * len(columns)])
-    table = [_markdown_row(map(_markdown, heads)), f"| {rule} |", *map(_markdown_row, rows)]
-    parts = [f"# {_markdown(board.title)}", "\n".join(map(_markdown, _preface(board))), "\n".join(table)]
+    table = [markdown_row(map(markdown, heads)), f"| {rule} |", *map(markdown_row, rows)]
+    parts = [f"# {markdown(board.title)}", "\n".join(map(markdown, _preface(board))), "\n".join(table)]
     sentences = [trouble.sentence for trouble in troubles(board)]
     told = [*(session.words(board) for session in sessions(board)), *notes_on(board)]
     below = {"Not ranked": _unranked(board), "Failures and problems": sentences, "Measured cost": told}
     for heading, notes in below.items():
         if notes:
-            parts.append(f"## {heading}\n\n" + "\n".join(f"- {_markdown(note)}" for note in notes))
+            parts.append(f"## {heading}\n\n" + "\n".join(f"- {markdown(note)}" for note in notes))
     return "\n\n".join(parts) + "\n"
 
 
@@ -71,7 +61,7 @@ def render_latex(board: Leaderboard) -> str:
     best = best_values(board, columns)
     groups = [(name, len(list(run))) for name, run in itertools.groupby(columns, key=lambda column: column.group)]
     starts = list(itertools.accumulate((width for _, width in groups), initial=4))
-    spans = [rf"\multicolumn{{{width}}}{{c}}{{{_latex(name)}}}" for name, width in groups]
+    spans = [rf"\multicolumn{{{width}}}{{c}}{{{latex(name)}}}" for name, width in groups]
     rules = [
         rf"\cmidrule(lr){{{start}-{start + width - 1}}}"
         for start, (_, width) in zip(starts, groups, strict=False)
@@ -79,10 +69,10 @@ def render_latex(board: Leaderboard) -> str:
     rows = [
         [
             str(line.rank) if line.rank is not None else "--",
-            _latex(line.entry.system),
-            _latex(text.compression_facts(line.entry.compression)),
+            latex(line.entry.system),
+            latex(text.compression_facts(line.entry.compression)),
             *(
-                rf"\textbf{{{_latex(cell)}}}" if is_best(column, line, best) else _latex(cell)
+                rf"\textbf{{{latex(cell)}}}" if is_best(column, line, best) else latex(cell)
                 for column, cell in _cells(line, columns)
             ),
         ]
@@ -94,12 +84,12 @@ def render_latex(board: Leaderboard) -> str:
         [
             r"\begin{table}",
             r"  \centering",
-            rf"  \caption{{{_latex(caption)}}}",
+            rf"  \caption{{{latex(caption)}}}",
             rf"  \begin{{tabular}}{{rll{'r' * len(columns)}}}",
             r"    \toprule",
             f"    & & & {' & '.join(spans)} \\\\",
             f"    {' '.join(rules)}",
-            f"    {' & '.join(map(_latex, heads))} \\\\",
+            f"    {' & '.join(map(latex, heads))} \\\\",
             r"    \midrule",
             *(f"    {' & '.join(row)} \\\\" for row in rows),
             r"    \bottomrule",
@@ -120,13 +110,23 @@ def render_csv(board: Leaderboard) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
-        ["rank", "system", "title", "baseline", "compression", *(_csv(column.key) for column in columns), "unranked"]
+        [
+            "rank",
+            "system",
+            "title",
+            "baseline",
+            "compression",
+            *(csv_text(column.key) for column in columns),
+            "unranked",
+        ]
     )
     for line in board.lines:
         entry = line.entry
         texts = (entry.system, entry.title, entry.baseline or "", text.compression_facts(entry.compression))
         values = (column.value(line) for column in columns)
-        writer.writerow([_number(line.rank), *map(_csv, texts), *map(_number, values), _csv(line.unranked or "")])
+        writer.writerow(
+            [_number(line.rank), *map(csv_text, texts), *map(_number, values), csv_text(line.unranked or "")]
+        )
     return out.getvalue()
 
 
@@ -160,24 +160,6 @@ def _preface(board: Leaderboard) -> list[str]:
 
 def _unranked(board: Leaderboard) -> list[str]:
     return [f"{line.entry.system}: {line.unranked}" for line in board.lines if line.rank is None]
-
-
-def _markdown(value: str) -> str:
-    escaped = text.plain(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _MARKDOWN.sub(r"\\\1", escaped)
-
-
-def _markdown_row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _latex(value: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text.plain(value))
-
-
-def _csv(value: str) -> str:
-    cleaned = text.plain(value)
-    return f"'{cleaned}" if _FORMULA.match(cleaned) else cleaned
 
 
 def _number(value: float | None) -> str:
