@@ -79,9 +79,10 @@ def prune_hidden(network: PyanNet, schedule: Schedule, *, recover: Recover[PyanN
     """A PyanNet with fewer hidden units in its LSTM layers (the paper's "Hidden"), which stays as it is.
 
     A unit goes in both directions and with all that belongs to it: its rows in the four gates, its columns in the
-    recurrent weights, and its columns in the layer above. Units are compared within their layer. `recover` is called
-    after each round with the network so far, and the number of the round; without it nothing is trained. All parameters
-    of what is returned learn. Raises InputError where the network is quantized already.
+    recurrent weights, and its columns in the layer above. All of these count for its norm (the paper names rows and
+    biases alone). Units are compared within their layer. `recover` is called after each round with the network so far,
+    and the number of the round; without it nothing is trained. All parameters of what is returned learn. Raises
+    InputError where the network is quantized already.
     """
     widths = network.shape.lstm
     return _gradually(network, "hidden", widths, _keep_hidden, schedule, recover)

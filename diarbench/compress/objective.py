@@ -51,7 +51,7 @@ class Target:
         parts = {"all": self.overall, "CNN": self.cnn, "Transformer": self.transformer}
         return {part: sparsity for part, sparsity in parts.items() if sparsity is not None}
 
-    def sizes(self, structure: Structure, full: Structure | None = None) -> dict[str, float]:
+    def sizes(self, structure: Structure, full: Structure | None = None) -> dict[str, int]:
         """The size asked for, by part, of a WavLM that now has `structure` and had `full` before it was ever pruned.
 
         Sparsity is always a fraction of `full` (by default the same): a model that is pruned from 60 to 80 % ends with
@@ -66,7 +66,7 @@ class Target:
         )
         goals = {}
         for part, sparsity in self.sparsities().items():
-            goals[part] = (1 - sparsity) * whole.part(part)
+            goals[part] = round((1 - sparsity) * whole.part(part))
             name = f"{self.measure} of the {'whole WavLM' if part == 'all' else part}"
             if goals[part] < least.part(part):
                 most = 1 - least.part(part) / whole.part(part)

@@ -30,8 +30,8 @@ def masks_for(
 
     All log α are shifted by one number until the expected counts of all groups, rounded, give the largest size that is
     not above the target; what is then left is filled with single channels, units and heads that fit, first from
-    the group that rounding robbed most. In each group those with the largest log α survive. So the pattern that
-    was learned is kept, and only how much of it. With separate targets for the convolutions and the Transformer, each
+    the group that rounding robbed most. In each group those with the largest log α survive: what was learned
+    decides which, and nearly decides how many of each group. With separate targets for the convolutions and the Transformer, each
     has its own shift.
 
     A survivor's value is what `rule` says (see `gates.deterministic`), and its softened one where that is 0. `full` is
@@ -47,7 +47,7 @@ def masks_for(
     for part, goal in goals.items():
         if not (1 - tolerance) * goal <= found.part(part) <= goal:
             left = f"{found.part(part):,} {target.measure} ({part})"
-            raise InputError(f"no choice of gates is within {tolerance:.1%} of {goal:,.0f}: the nearest has {left}")
+            raise InputError(f"no choice of gates is within {tolerance:.1%} of {goal:,}: the nearest has {left}")
     return _values(gates, search, rule)
 
 
@@ -87,7 +87,7 @@ class _Search:
             for index, group in enumerate(groups)
         ]
 
-    def settle(self, part: str, goal: float) -> None:
+    def settle(self, part: str, goal: int) -> None:
         """Choose for the groups of this part, so that its size comes near to the goal from below."""
         groups = [group for group in self.groups if part in ("all", _part(group.kind))]
         low, high = -_FARTHEST, _FARTHEST
@@ -117,7 +117,7 @@ class _Search:
                 group.kept *= self.open[group.kind][group.index]
         return self.size()
 
-    def _fill(self, groups: list[_Group], shift: float, part: str, goal: float) -> None:
+    def _fill(self, groups: list[_Group], shift: float, part: str, goal: int) -> None:
         """Add one by one what still fits, from the group that has least of what was expected of it."""
         candidates = [group for group in groups if self.open.get(group.kind, {group.index: True})[group.index]]
         missing = {id(group): group.expected(shift) - group.kept for group in candidates}

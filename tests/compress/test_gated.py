@@ -17,6 +17,7 @@ from small_gates import close, noise, random_masks, tiny, wavlm
 
 from diarbench.compress.gated import GatedWavLM
 from diarbench.compress.gates import OPEN, PerGate
+from diarbench.compress.surgery import materialise
 from diarbench.errors import AudioError, InputError
 from diarbench.nn.conformer import HeadShape
 from diarbench.nn.eend import Eend
@@ -144,6 +145,11 @@ def test_it_stands_in_an_eend() -> None:
     assert torch.equal(eend(noise()), expected)
     assert torch.allclose(eend.fold()(noise()), expected, atol=1e-5)
     assert (eend.step, eend.frames(16000)) == (320, 49)
+    eend.wavlm.fixed = random_masks(tiny("base"), 0, channels=False)
+    masked = eend(noise())
+    eend.wavlm = materialise(eend.wavlm).wavlm
+    torch.testing.assert_close(eend(noise()), masked, rtol=0, atol=1e-5)
+    assert not torch.allclose(masked, expected, atol=1e-3)
 
 
 def test_after_a_failure_the_plain_one_is_plain() -> None:
@@ -186,7 +192,6 @@ def test_on_a_gpu() -> None:
         pytest.skip("needs a CUDA device")
     from diarbench.compress.objective import Lagrangian, Target
     from diarbench.compress.rounding import masks_for
-    from diarbench.compress.surgery import materialise
 
     here = GatedWavLM(wavlm(tiny("base")), gated=ALL).eval()
     there = GatedWavLM(wavlm(tiny("base")).cuda(), gated=ALL)
