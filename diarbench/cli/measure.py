@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
-from diarbench.cli.common import CardsOption, Format, FormatOption, console, print_json
+from diarbench.cli.common import CardsOption, Format, FormatOption, WeightsOption, console, note, print_json
 from diarbench.cli.run import DeviceChoice, load_datasets
 from diarbench.errors import InputError
 
@@ -44,9 +45,10 @@ def measure(
     memory: Annotated[
         str, typer.Option(metavar="M[,M...]", help="Minutes of audio at which peak memory is measured; 0 for none.")
     ] = "1,10,60",
-    weights: Annotated[
-        bool, typer.Option("--weights/--no-weights", help="Without: encoders with random weights, and no audio.")
-    ] = True,
+    weights: WeightsOption = None,
+    no_weights: Annotated[
+        bool, typer.Option("--no-weights", help="Only encoders, with random weights: no files, no audio.")
+    ] = False,
     block: Annotated[
         bool, typer.Option("--block", help="All turns of a system in a row: shows what interleaving saves you from.")
     ] = False,
@@ -60,6 +62,7 @@ def measure(
     from diarbench.bench import Wanted
     from diarbench.bench import measure as run_session
     from diarbench.cli.measuretables import print_session
+    from diarbench.fetch import nothing_fetched
     from diarbench.measure.machine import fingerprint, machine_name
     from diarbench.plan import choose_device, prepare
     from diarbench.registry import Registry
@@ -67,14 +70,18 @@ def measure(
     from diarbench.store import store_machine, store_measure
 
     registry = Registry.standard(cards)
-    prepared = [prepare(spec) for spec in registry.choose_systems(systems)]
+    with nothing_fetched() if no_weights else contextlib.nullcontext():
+        prepared = [prepare(spec, weights) for spec in registry.choose_systems(systems)]
+    if not no_weights:
+        for text in dict.fromkeys(text for system in prepared for text in system.notes):
+            note(text)
     on = choose_device(device.value, [system.spec for system in prepared])
     counts = _numbers(threads, "--threads", least=1)
     batches: list[int | str] = [
         size if size == "max" else int(size) for size in _words(batch, "--batch", on) if size != "0"
     ]
     minutes = [float(length) for length in _numbers(memory, "--memory", least=0) if length]
-    recordings, digest = _audio(registry, dataset, limit) if weights else ((), "")
+    recordings, digest = _audio(registry, dataset, limit) if not no_weights else ((), "")
     facts = fingerprint()
     name = check_id(machine, "--machine") if machine else machine_name(facts)
     store_machine(runs, name, facts)
@@ -92,7 +99,7 @@ def measure(
             batches=batches,
             window=window,
             minutes=minutes if position == 0 else (),
-            weights=weights,
+            weights=not no_weights,
             order="block" if block else "interleaved",
             seed=seed,
         )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from diarbench.cards import SystemSpec
 from diarbench.errors import AdapterError, DiarbenchError, MissingRequirementError
 from diarbench.execute.child import one_line
 from diarbench.execute.loading import imported_adapter
+from diarbench.fetch import nothing_fetched
 from diarbench.files import size_of
 from diarbench.measure.counts import build_networks, count_system, macs_of
 from diarbench.measure.networks import Network
@@ -82,24 +82,10 @@ def _weight_bytes(spec: SystemSpec) -> int | None:
     if not spec.card.weights:
         return None
     paths: list[Path] = []
-    with _offline():
+    with nothing_fetched():
         for name, source in spec.card.weights.items():
             try:
                 paths.append(find_weights(spec, name, source).path)
             except DiarbenchError:
                 return None
     return sum(size_of(path) for path in paths)
-
-
-@contextlib.contextmanager
-def _offline() -> Iterator[None]:
-    """Nothing is downloaded while the block lasts."""
-    before = os.environ.get("DIARBENCH_OFFLINE")
-    os.environ["DIARBENCH_OFFLINE"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["DIARBENCH_OFFLINE"]
-        else:
-            os.environ["DIARBENCH_OFFLINE"] = before

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from diarbench.execute.messages import Order
+from diarbench.fetch import offline
 from diarbench.files import without_home
 from diarbench.types import Seconds
 
@@ -39,6 +40,8 @@ class WorkerProcess:
         environment = dict(os.environ) | dict.fromkeys(_THREAD_VARIABLES, str(order.threads))
         # Sets of texts come in the same order in every process, so that a system that walks through one repeats itself.
         environment.setdefault("PYTHONHASHSEED", "0")
+        if offline():
+            environment["HF_HUB_OFFLINE"] = "1"  # for what an adapter's libraries would fetch by themselves
         # -P: files in the working folder don't shadow modules. A session of its own: one signal ends all it started,
         # and Ctrl-C reaches the parent alone.
         self._process = subprocess.Popen(  # noqa: S603  a module of our own
