@@ -103,6 +103,21 @@ def read_corpus(name: str, folder: Path, card: DatasetCard, on_progress: OnProgr
 
         root = find(card.kaldi.root)
         return read_kaldi(root, card, card.kaldi, root if card.kaldi.base is None else find(card.kaldi.base))
+    if card.pyannote is not None:
+        from diarbench.loaders.pyannote import read_pyannote
+
+        return read_pyannote(find(card.pyannote.root), card, card.pyannote)
+    if card.lhotse is not None:
+        from diarbench.loaders.lhotse import read_lhotse
+
+        root = find(card.lhotse.root)
+        return read_lhotse(root, card, card.lhotse, root if card.lhotse.base is None else find(card.lhotse.base))
+    if card.huggingface is not None:
+        from diarbench.loaders.huggingface import fetch_dataset, read_huggingface
+
+        hub = card.huggingface.hub
+        root = find(card.huggingface.root) if hub is None else fetch_dataset(card.huggingface)
+        return read_huggingface(root, card, card.huggingface)
     if card.wheel is not None:
         from diarbench.loaders.wheel import read_wheel
 

@@ -16,10 +16,11 @@ from diarbench.types import Spans, Turns
 
 def read_folder(root: Path, card: DatasetCard, folder: Folder) -> Corpus:
     """What lies in the folders. Raises InputError (or its kinds RttmError, AudioError)."""
+    references = read_references(root / folder.reference)
     audio = index_audio(root / folder.audio) if folder.audio != "none" else None
     return Corpus(
         where=root,
-        references=read_references(root / folder.reference),
+        references=references,
         reference=str(root / folder.reference),
         audio=None if audio is None else {name: Signal(path, card.channel) for name, path in audio.items()},
         uems=read_card_uem(root, card),
