@@ -42,6 +42,7 @@ def measure(
     ] = "1",
     window: Annotated[float, typer.Option(min=0.1, help="Seconds of the encoders' windows.")] = 8.0,
     repeats: Annotated[int, typer.Option(min=5, help="Rounds; in each, every system takes one turn.")] = 15,
+    turn: Annotated[float, typer.Option(min=0.01, help="Seconds that a turn lasts at least.")] = 0.5,
     memory: Annotated[
         str, typer.Option(metavar="M[,M...]", help="Minutes of audio at which peak memory is measured; 0 for none.")
     ] = "1,10,60",
@@ -96,6 +97,7 @@ def measure(
             digest=digest,
             recordings=recordings,
             rounds=repeats,
+            turn=turn,
             batches=batches,
             window=window,
             minutes=minutes if position == 0 else (),
@@ -141,7 +143,7 @@ def _baseline(named: str | None, prepared: list[Prepared]) -> str:
     names = [system.spec.name for system in prepared]
     if named is not None:
         if named not in names:
-            raise InputError(f"--baseline {named} is none of the systems{did_you_mean(named, names)}; add it with -s")
+            raise InputError(f"--baseline {named} is none of the systems named with -s{did_you_mean(named, names)}")
         return named
     wanted = [name for system in prepared if (name := system.spec.card.baseline) is not None and name in names]
     return max(wanted, key=wanted.count) if wanted else names[0]

@@ -1,0 +1,102 @@
+"""`diarbench measure` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+QUICK = ("--repeats", 5, "--turn", 0.05, "--memory", "0", "--dataset", "mine")
+
+
+@pytest.fixture
+def sleepers(here):
+    """Two systems that sleep: "slow" for 40 ms, "quick" for 10 ms; the second names the first as its baseline."""
+    folder = Path("systems/sleepers")
+    folder.mkdir()
+    (folder / "adapter.py").write_text(
+        "import time\n\nclass System:\n    def __init__(self, *, seconds):\n        self.seconds = seconds\n\n"
+        "    def diarize(self, audio):\n        time.sleep(self.seconds)\n        return []\n"
+    )
+    for name, seconds, more in (("slow", 0.04, ""), ("quick", 0.01, 'baseline = "slow"\n')):
+        (folder / f"{name}.toml").write_text(
+            f'title = "{name}"\nadapter = "./adapter.py:System"\n{more}[options]\nseconds = {seconds}\n'
+        )
+
+
+def test_json_has_the_documented_keys(diarbench, sleepers):
+    answer = diarbench("measure", "-s", "quick", "-s", "slow", *QUICK, "--format", "json")
+    assert answer.code == 0, answer.err
+    found = json.loads(answer.out)
+    assert {"noise", "systems", "baseline", "device", "threads", "audio", "machine"} <= set(found)
+    assert found["baseline"] == "slow"  # the one that cards name, not the first
+    quick = found["systems"]["quick"]
+    assert {"parameters", "bytes", "macs", "parts", "speed", "stages", "memory", "energy", "latency"} <= set(quick)
+    assert set(quick["macs"]) == {"encoder_1s", "window_per_s", "window", "pipeline_per_s"}
+    assert quick["speed"]["cpu"]["speedup"]["median"] == pytest.approx(4.0, rel=0.3)
+    assert found["scaling"] is None
+    stored = list(Path("runs").rglob("_measures/*.json"))
+    assert len(stored) == 1
+    assert json.loads(stored[0].read_text())["systems"] == found["systems"]
+
+
+def test_the_table_says_what_was_found_and_how_far_it_can_be_trusted(diarbench, sleepers):
+    answer = diarbench("measure", "-s", "quick", "-s", "slow", *QUICK)
+    assert answer.code == 0, answer.err
+    assert "faster" in answer.out
+    assert "baseline" in answer.out
+    assert "a second copy of slow came out at" in answer.out
+    assert "1 recording of mine" in answer.out
+
+
+def test_several_thread_counts_show_how_systems_scale(diarbench, sleepers):
+    answer = diarbench("measure", "-s", "quick", *QUICK, "--threads", "1,2", "--format", "json")
+    scaling = json.loads(answer.out)["scaling"]
+    assert set(scaling["quick"]) == {"1", "2"}
+    assert scaling["quick"]["1"] == pytest.approx(scaling["quick"]["2"], rel=0.5)  # sleeping doesn't scale
+    assert len(list(Path("runs").rglob("_measures/*.json"))) == 2
+
+
+def test_a_measured_speed_is_on_the_next_page(diarbench, sleepers):
+    diarbench("run", "-s", "quick", "-s", "slow", "-d", "mine")
+    diarbench("measure", "-s", "quick", "-s", "slow", *QUICK)
+    board = json.loads(diarbench("report", "--format", "json").out)
+    lines = {line["system"]: line for line in board["systems"]}
+    (measured,) = lines["quick"]["measured"]
+    assert measured["baseline"] == "slow"
+    assert measured["speedup"]["verdict"] == "faster"
+
+
+def test_a_system_that_fails_is_shown_and_leaves_the_rest(diarbench, sleepers):
+    Path("systems/sleepers/bad.toml").write_text(
+        'title = "Bad"\nadapter = "./adapter.py:System"\n[options]\nseconds = "long"\n'
+    )
+    answer = diarbench("measure", "-s", "quick", "-s", "bad", *QUICK)
+    assert answer.code == 1
+    assert "failed: bad: TypeError" in answer.err
+    assert "quick" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--baseline", "quikc"], "--baseline quikc is none of the systems named with -s; did you mean quick"),
+        (["--threads", "0"], "--threads 0: numbers from 1 on"),
+        (["--threads", "two"], "--threads two: whole numbers with commas between them"),
+        (["--batch", "max", "--device", "cpu"], "--batch max is for a GPU"),
+        (["--batch", "1;8"], "--batch 1;8: whole numbers"),
+        (["--memory", "1,ten"], "--memory 1,ten: whole numbers"),
+        (["--no-weights", "--batch", "0"], "leaves nothing to time"),
+        (["--device", "cuda"], "runs on cpu only"),
+        (["--dataset", "nowhere"], "no dataset"),
+        (["--machine", "../box"], "--machine"),
+        (["--weights", "nowhere"], "nowhere"),
+    ],
+)
+def test_wrong_requests_are_one_line_and_change_nothing(diarbench, sleepers, words, said):
+    answer = diarbench("measure", "-s", "quick", *QUICK, *words)
+    assert answer.code == 2
+    assert said in answer.err
+    assert len(answer.err.strip().splitlines()) == 1
+    assert not list(Path("runs").rglob("_measures"))
