@@ -31,8 +31,8 @@ def masks_for(
     All log α are shifted by one number until the expected counts of all groups, rounded, give the largest size that is
     not above the target; what is then left is filled with single channels, units and heads that fit, first from
     the group that rounding robbed most. In each group those with the largest log α survive: what was learned
-    decides which, and nearly decides how many of each group. With separate targets for the convolutions and the Transformer, each
-    has its own shift.
+    decides which, and nearly decides how many of each group. With separate targets for the convolutions and the
+    Transformer, each has its own shift.
 
     A survivor's value is what `rule` says (see `gates.deterministic`), and its softened one where that is 0. `full` is
     what the target is a fraction of (by default, the gates' own structure). Raises InputError where the target can't be

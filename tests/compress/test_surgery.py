@@ -160,11 +160,21 @@ def test_two_steps_are_one() -> None:
     first = wavlm(tiny("large"))
     ones = PerGate.ones(first.structure)
     heads = torch.tensor([0.0, 1.0, 0.0, 0.7])
-    once = pruned(first, replace(ones, heads=(heads, torch.zeros(4), ones.heads[2])))
+    channels = (*ones.convolutions[:-2], torch.tensor([0.5, 0, 1, 1, 0, 1, 1, 0]), torch.tensor([0, 1.0, 0.4, 0, 1, 1]))
+    once = pruned(first, replace(ones, heads=(heads, torch.zeros(4), ones.heads[2]), convolutions=channels))
     assert once.wavlm.structure.heads == ((1, 3), (), (0, 1, 2, 3))
     second = masks_of(once.wavlm.structure, heads=([0.0, 0.5], [], [0.0, 1.0, 1.0, 0.0]))
-    twice = pruned(once.wavlm, second, once.kept)
-    whole = replace(ones, heads=(torch.tensor([0.0, 0.0, 0.0, 0.35]), torch.zeros(4), torch.tensor([0.0, 1, 1, 0])))
+    channels = (*ones.convolutions[:-2], torch.tensor([0.5, 0, 1, 1, 0.25]), torch.tensor([0.0, 0.5, 1, 0.3]))
+    twice = pruned(once.wavlm, replace(second, convolutions=channels), once.kept)
+    heads, channels = (
+        torch.tensor([0.0, 0.0, 0.0, 0.35]),
+        (
+            *ones.convolutions[:-2],
+            torch.tensor([0.25, 0, 0, 1, 0, 1, 0.25, 0]),
+            torch.tensor([0, 0, 0.2, 0, 1, 0.3]),
+        ),
+    )
+    whole = replace(ones, heads=(heads, torch.zeros(4), torch.tensor([0.0, 1, 1, 0])), convolutions=channels)
     direct = pruned(first, whole)
     assert twice.wavlm.structure == direct.wavlm.structure
     assert twice.wavlm.structure.heads == ((3,), (), (1, 2))
