@@ -109,6 +109,7 @@ class PublishedCard(_Strict):
     """A table as somebody published it. Figures keep the digits they were printed with."""
 
     title: Line  # in our words
+    family: Line | None = None  # what all rows are of, where the first column does not say it
     source: Source
     rule: RuleName | None = None  # that error rates were scored by
     other_rule: Line | None = None  # in words, if it is none of ours
@@ -273,9 +274,12 @@ class Published:
         )
 
     def label(self, row: int) -> str:
-        """What the row is, from its columns of text."""
-        cells = zip(self.card.columns, self.card.rows[row].cells, strict=True)
-        return ", ".join(cell for column, cell in cells if column.figure is None and cell not in NO_FIGURE)
+        """What the row is: the family, and its columns of text."""
+        said = [self.card.family] if self.card.family else []
+        for column, cell in zip(self.card.columns, self.card.rows[row].cells, strict=True):
+            if column.figure is None and cell not in NO_FIGURE:
+                said.append(f"{column.head} {cell}" if said else cell)
+        return ", ".join(said)
 
     @property
     def systems(self) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from diarbench.cards import DatasetCard, ReportCard, SystemCard, SystemSpec, expand, read_card
 from diarbench.errors import CardError, NotFoundError, did_you_mean
-from diarbench.published import Published, read_published
 
 # How deep cards lie: systems come in families, one folder each.
 _PATTERNS = {
@@ -141,15 +140,12 @@ class Registry:
             raise NotFoundError(f"no report {wanted!r}{did_you_mean(wanted, [*self.reports, *self.published])}")
         return wanted, read_card(self.reports[wanted], ReportCard)
 
-    def choose_published(self, wanted: Iterable[str]) -> list[Published]:
-        """Published tables by name or pattern ("pruning-*"; "*" may find none). Raises NotFoundError or CardError."""
-        chosen: dict[str, Path] = {}
-        for text in wanted:
-            names = [text] if text in self.published else sorted(fnmatch.filter(self.published, text))
-            if not names and text != "*":
-                raise NotFoundError(f"no published table {text!r}{did_you_mean(text, self.published)}")
-            chosen |= {name: self.published[name] for name in names}
-        return [read_published(path) for path in chosen.values()]
+    def match_published(self, wanted: str) -> list[str]:
+        """Names of published tables by name or pattern ("pruning-*"; "*" may find none). Raises NotFoundError."""
+        names = [wanted] if wanted in self.published else sorted(fnmatch.filter(self.published, wanted))
+        if not names and wanted != "*":
+            raise NotFoundError(f"no published table {wanted!r}{did_you_mean(wanted, self.published)}")
+        return names
 
     def _find(self, kind: str) -> dict[str, Path]:
         found: dict[str, Path] = {}

@@ -14,6 +14,9 @@ from diarbench.report import text
 from diarbench.report.columns import best_values, is_best, table_columns
 from diarbench.report.measures import details, notes_on, sessions, speedup_legend
 from diarbench.report.provenance import common_facts, flatten, provenance_tables
+from diarbench.report.reported import LABEL
+from diarbench.report.reportedsection import PAIRS_TITLE, TITLE, section_cells, section_heads, section_notes
+from diarbench.report.sheets import PAIR_HEADS, PAIR_RIGHT, lay_out, pair_cells
 from diarbench.report.troubles import troubles
 from diarbench.report.values import PARTS, comparisons, has_zeros
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from diarbench.leaderboard import Column, Leaderboard, Line
     from diarbench.report.columns import TableColumn
     from diarbench.report.measures import Session
+    from diarbench.report.reported import Reported
+    from diarbench.report.sheets import Sheet
 
 # The page stays under 2 MB: the chart library takes 0.9 MB, so what grows with the results is bounded, and the
 # page says what it leaves out.
@@ -41,8 +46,8 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
 _HEAT = (0.05, 0.10, 0.15, 0.20, 0.30, 0.40, 0.60, 0.80)  # DERs at which a recording's cell gets one step darker
 
 
-def render_html(board: Leaderboard, *, generated: str) -> str:
-    """The page of a board; `generated` says when, in words for the reader.
+def render_html(board: Leaderboard, *, generated: str, reported: Reported | None = None) -> str:
+    """The page of a board; `generated` says when, in words. What others reported has a section of its own.
 
     Names, titles and errors appear as text whatever they hold: the template escapes them, the data of the charts
     is JSON without `<`, `>` and `&`, and the page's policy runs only the scripts whose digests it names.
@@ -83,7 +88,55 @@ def render_html(board: Leaderboard, *, generated: str) -> str:
         common=common_facts(board),
         runs=sum(len(line.entry.provenance) for line in board.lines),
         provenance=provenance_tables(board),
+        reported=_reported(board, reported) if reported else None,
     )  # fmt: skip
+
+
+def render_sheet_html(sheet: Sheet, *, generated: str, version: str) -> str:
+    """A page with one published table; it holds no script."""
+    from markupsafe import Markup
+
+    style = _resource("page.css")
+    policy = f"default-src 'none'; style-src {_digest(style)}; img-src data:; base-uri 'none'; form-action 'none'"
+    return _environment().get_template("published.html.j2").render(
+        policy=Markup(policy),  # noqa: S704  a digest only
+        style=_raw(style, "</style"),
+        sheet=_sheet(sheet),
+        label=LABEL.capitalize(),
+        pair_heads=PAIR_HEADS,
+        pair_right=PAIR_RIGHT,
+        pairs=[pair_cells(pair) for pair in sheet.pairs],
+        generated=generated,
+        version=version,
+    )  # fmt: skip
+
+
+def _reported(board: Leaderboard, reported: Reported) -> dict[str, Any]:
+    """What the page's section of reported figures shows."""
+    return {
+        "title": TITLE,
+        "pairs_title": PAIRS_TITLE,
+        "pair_heads": PAIR_HEADS,
+        "pair_right": PAIR_RIGHT,
+        "pairs": [pair_cells(pair) for pair in reported.pairs],
+        "heads": section_heads(board, reported),
+        "rows": [section_cells(board, reported, row) for row in reported.rows],
+        "notes": section_notes(board, reported),
+        "sheets": [_sheet(lay_out(table, board)) for table in reported.tables],
+    }
+
+
+def _sheet(sheet: Sheet) -> dict[str, Any]:
+    runs = itertools.groupby(sheet.heads, key=lambda head: head.group)
+    return {
+        "table": sheet.table,
+        "title": sheet.title,
+        "groups": [{"name": name, "width": len(list(run))} for name, run in runs],
+        "heads": sheet.heads,
+        "rows": sheet.rows,
+        "told": sheet.told,
+        "footnotes": sheet.footnotes,
+    }
 
 
 def _environment() -> jinja2.Environment:

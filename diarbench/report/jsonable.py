@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import date, time
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from diarbench.errors import StoreError
+from diarbench.report.sheets import figure_json
 from diarbench.report.values import window_macs
 
 if TYPE_CHECKING:
     from diarbench.costs import Measured
     from diarbench.leaderboard import Column, Leaderboard, Line, Place, Score
+    from diarbench.published import Published
     from diarbench.scoring import ScoringRule
 
 FORMAT = 1
 
 
-def leaderboard_json(board: Leaderboard) -> dict[str, Any]:
+def leaderboard_json(board: Leaderboard, tables: Iterable[Published] = ()) -> dict[str, Any]:
     """The board with everything that was measured, for `json.dumps(..., allow_nan=False)`.
 
     DERs are fractions or None, times seconds. Raises StoreError where a value has no place in JSON: one that is
     not finite, or an object of an unknown type, for example in a card's [compression].
+    Of the published tables `tables`, those figures come along that are of a dataset of the board, or that something was
+    measured against.
     """
     return {
         "format": FORMAT,
@@ -36,7 +40,14 @@ def leaderboard_json(board: Leaderboard) -> dict[str, Any]:
         "places": [_place(place) for place in board.places],
         "machines": _plain(board.machines, "machines"),
         "systems": [_line(board, line) for line in board.lines],
+        "reported": _reported(board, tables),
     }
+
+
+def _reported(board: Leaderboard, tables: Iterable[Published]) -> list[dict[str, Any]]:
+    datasets = {column.name for column in board.columns}
+    figures = [figure_json(figure, board) for table in tables for figure in table.figures()]
+    return [figure for figure in figures if figure["dataset"] in datasets or figure["measured"]]
 
 
 def _rule(rule: ScoringRule) -> dict[str, Any]:

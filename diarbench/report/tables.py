@@ -12,15 +12,18 @@ from diarbench.report import text
 from diarbench.report.columns import TableColumn, best_values, is_best, table_columns
 from diarbench.report.escapes import csv_text, latex, markdown, markdown_row
 from diarbench.report.measures import notes_on, sessions, speedup_legend
+from diarbench.report.reportedsection import section_csv, section_latex, section_markdown
 from diarbench.report.troubles import troubles
 from diarbench.report.values import comparisons
 
 if TYPE_CHECKING:
     from diarbench.leaderboard import Leaderboard, Line
+    from diarbench.report.reported import Reported
 
 
-def render_markdown(board: Leaderboard) -> str:
-    """The table for GitHub and the like: a heading, the ranked lines, then why others have no rank, and failures.
+def render_markdown(board: Leaderboard, reported: Reported | None = None) -> str:
+    """The table for GitHub and the like: a heading, the ranked lines, then why others have no rank, and failures; what
+    others reported comes last.
 
     The best value of a column is bold. Names are escaped, so that they show as they are.
     """
@@ -49,13 +52,16 @@ def render_markdown(board: Leaderboard) -> str:
     for heading, notes in below.items():
         if notes:
             parts.append(f"## {heading}\n\n" + "\n".join(f"- {markdown(note)}" for note in notes))
+    if reported:
+        parts.append(section_markdown(board, reported))
     return "\n\n".join(parts) + "\n"
 
 
-def render_latex(board: Leaderboard) -> str:
+def render_latex(board: Leaderboard, reported: Reported | None = None) -> str:
     r"""A `table` environment with booktabs rules (`\usepackage{booktabs}`, and T1 fonts for quotes in names).
 
-    Titles are left out, being too wide for a page; the caption says the rule, and which lines have no rank.
+    Titles are left out, being too wide for a page; the caption says the rule, and which lines have no rank. What others
+    reported stands in tables of its own.
     """
     columns = table_columns(board)
     best = best_values(board, columns)
@@ -95,16 +101,17 @@ def render_latex(board: Leaderboard) -> str:
             r"    \bottomrule",
             r"  \end{tabular}",
             r"\end{table}",
-            "",
+            section_latex(board, reported) if reported else "",
         ]
     )
 
 
-def render_csv(board: Leaderboard) -> str:
+def render_csv(board: Leaderboard, reported: Reported | None = None) -> str:
     """One line per system (wide), a header of stable names, values as measured: nothing rounded, DERs as fractions,
     sizes in bytes, an empty cell where there is no value.
 
-    Text that a spreadsheet would take for a formula (it begins with =, +, - or @) gets an apostrophe in front.
+    Text that a spreadsheet would take for a formula (it begins with =, +, - or @) gets an apostrophe in front. What
+    others reported follows after an empty line, as a table with columns of its own.
     """
     columns = table_columns(board, everything=True)
     out = io.StringIO()
@@ -127,7 +134,7 @@ def render_csv(board: Leaderboard) -> str:
         writer.writerow(
             [_number(line.rank), *map(csv_text, texts), *map(_number, values), csv_text(line.unranked or "")]
         )
-    return out.getvalue()
+    return out.getvalue() + (f"\n{section_csv(reported)}" if reported else "")
 
 
 def _cells(line: Line, columns: Sequence[TableColumn]) -> Iterable[tuple[TableColumn, str]]:

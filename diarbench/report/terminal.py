@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from diarbench.report import text
 from diarbench.report.columns import TableColumn, best_values, is_best, table_columns
 from diarbench.report.measures import notes_on, sessions, speedup_legend
+from diarbench.report.reportedsection import print_section
 from diarbench.report.troubles import troubles
 from diarbench.report.values import PARTS
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from diarbench.leaderboard import Leaderboard, Line
+    from diarbench.report.reported import Reported
 
 _GAP = 2  # characters between columns: one of padding, one where another box would have a line
 _RANK_WIDTH = 3
@@ -30,11 +32,12 @@ _SIZES = {
 _BY_PLACE = {"rtf": "RTF", "speedup": "speed-up", "memory": "peak mem.", "gpu_memory": "peak mem."}
 
 
-def print_leaderboard(board: Leaderboard, console: Console) -> None:
+def print_leaderboard(board: Leaderboard, console: Console, reported: Reported | None = None) -> None:
     """Print the table, the rule that ranks, the datasets, and what has no rank or failed.
 
     At 80 columns it shows rank, system, macro DER under the ranking rule, the difference to the baseline, and of
-    the datasets, parameters and RTF what fits; columns left out for want of width are named below.
+    the datasets, parameters and RTF what fits; columns left out for want of width are named below. What others
+    reported comes last, as tables of their own.
     """
     from rich.padding import Padding
     from rich.text import Text
@@ -54,6 +57,8 @@ def print_leaderboard(board: Leaderboard, console: Console) -> None:
             console.print(Text(heading, style=f"bold {style}"))
             for line in lines:
                 console.print(Padding(Text(text.plain(line)), (0, 0, 0, 2), expand=False))
+    if reported:
+        print_section(board, reported, console)
 
 
 def _table(board: Leaderboard, columns: Sequence[TableColumn], name_width: int) -> Table:
