@@ -52,6 +52,7 @@ class Choices:
     clustering: ClusteringOption | None = None  # "pyannote-3.1", or {method = "ahc", threshold = 0.7, ...}
     window: Seconds | None = None
     hop: Seconds | None = None  # None: the same share of the window as published
+    embedding: str = "wespeaker"  # among EMBEDDINGS
     segmentation_batch: int | None = None  # windows
     embedding_batch: int | None = None
     precision: str = "fp32"
@@ -60,19 +61,25 @@ class Choices:
     max_speakers: int | None = None
 
     def recipe(self, published: Recipe) -> Recipe:
-        """The published recipe with what was chosen instead."""
+        """The published recipe with what was chosen instead; nothing has to be loaded to know that it holds."""
         if self.mode is not None and self.mode not in MODES:
             raise InputError(f"there is no mode {self.mode!r}{did_you_mean(self.mode, MODES)}")
+        _check_embedding(self.embedding)
         rules = published.rules if self.mode is None else MODES[self.mode]
         clustering = published.clustering if self.clustering is None else chosen_clustering(self.clustering)
-        hop = self.hop if self.hop is not None else published.hop
-        if self.hop is None and self.window is not None and published.hop and published.window:
-            hop = published.hop / published.window * self.window
+        if self.embedding == "ge2e" and (self.clustering is None or isinstance(clustering, Vbx)):
+            raise InputError(
+                "GE2E's embeddings lie otherwise than WeSpeaker's, for which the published settings and PLDA models "
+                'are made: say clustering = {method = "ahc", ...} with a threshold of your own'
+            )
         hints = [self.speakers, self.min_speakers, self.max_speakers]
         if isinstance(clustering, Vbx) and not rules.hints_bind_vbx and any(hint is not None for hint in hints):
             raise InputError('DiariZen\'s VBx heeds no number of speakers: with one, say mode = "stock", or use AHC')
+        hop = self.hop if self.hop is not None else published.hop
+        if self.hop is None and self.window is not None and published.hop and published.window:
+            hop = published.hop / published.window * self.window
+        window = self.window if self.window is not None else published.window
         try:
-            window = self.window if self.window is not None else published.window
             return replace(published, rules=rules, clustering=clustering, window=window, hop=hop)
         except ValueError as error:
             raise InputError(str(error)) from error
@@ -104,33 +111,20 @@ def chosen_clustering(option: ClusteringOption) -> Ahc | Vbx:
 
 
 class EendSystem:
-    """One EEND-VC system behind the two methods of an adapter.
+    """One EEND-VC system behind the two methods of an adapter; `embedding` is the weight file of that network.
 
-    Raises InputError or MissingRequirementError where the parts don't fit each other.
+    Raises InputError or MissingRequirementError where the parts can't be had or don't fit each other.
     """
 
     def __init__(
-        self,
-        segmentation: Stage,
-        embedding: Stage,
-        published: Recipe,
-        choices: Choices,
-        *,
-        plda: Path | None,
-        device: str,
+        self, segmentation: Stage, embedding: Path, recipe: Recipe, choices: Choices, *, plda: Path | None, device: str
     ) -> None:
-        recipe = choices.recipe(published)
-        borrowed = choices.clustering is None or isinstance(recipe.clustering, Vbx)
-        if borrowed and isinstance(embedding.model, Ge2eEmbedding):
-            raise InputError(
-                "GE2E's embeddings lie otherwise than WeSpeaker's, for which the published settings and PLDA models "
-                'are made: say clustering = {method = "ahc", ...} with a threshold of your own'
-            )
+        stage = embedding_stage(choices.embedding, embedding)
         self._choices = choices
-        self._networks = {"segmentation": segmentation.network, "embedding": embedding.network}
+        self._networks = {"segmentation": segmentation.network, "embedding": stage.network}
         self.pipeline = EendVc(
             segmentation.model,
-            embedding.model,
+            stage.model,
             recipe,
             plda=plda,
             segmentation_batch=choices.segmentation_batch,

@@ -23,9 +23,10 @@ from diarbench.pipelines.eend_system import (
     eend_network,
     eend_stage,
     embedding_network,
-    embedding_stage,
 )
 from diarbench.types import Audio, Seconds, Turns
+
+_TRAINED: Seconds = 8.0  # the window of models whose recipe says none
 
 
 class DiariZen:
@@ -68,6 +69,7 @@ class DiariZen:
             clustering=clustering,
             window=window,
             hop=hop,
+            embedding=embedding,
             segmentation_batch=segmentation_batch,
             embedding_batch=embedding_batch,
             precision=precision,
@@ -75,11 +77,12 @@ class DiariZen:
             min_speakers=min_speakers,
             max_speakers=max_speakers,
         )
+        chosen = choices.recipe(published)
         network = load_diarizen(found.structure, read_state(found.weights), found.weights, found.shape)
         self._system = EendSystem(
-            eend_stage(network, published.window or 8.0),
-            embedding_stage(embedding, weights["embedding"]),
-            published,
+            eend_stage(network, published.window or _TRAINED),
+            weights["embedding"],
+            chosen,
             choices,
             plda=weights.get("plda", found.plda),
             device=device,

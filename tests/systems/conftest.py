@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from diarbench.types import Audio, Recording
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+for place in ("systems", "pipelines", "nn"):  # made_up_weights.py, random_networks.py, small_networks.py
+    sys.path.insert(0, str(CHECKOUT / "tests" / place))
 
 
 @pytest.fixture(scope="session")
