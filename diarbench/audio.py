@@ -47,7 +47,8 @@ def read_header(path: Path) -> Header:
     import soundfile
 
     if not path.is_file():
-        raise AudioError(f"{path}: no such audio file")
+        link = "; it is a link that leads nowhere, or to itself" if path.is_symlink() else ""
+        raise AudioError(f"{path}: no such audio file{link}")
     if path.stat().st_size == 0:
         raise AudioError(f"{path}: the file is empty (0 bytes)")
     try:

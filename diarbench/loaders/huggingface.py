@@ -115,9 +115,9 @@ def _parquet(path: Path) -> Any:
 
 def _rows(path: Path, dataset: HuggingFace, with_uem: bool) -> Iterable[tuple[str, _Row, dict[str, Any], bool]]:
     """Each row without its audio's bytes: where it is, in words and in numbers; whether its times are of 32 bits."""
+    file = _parquet(path)
     import pyarrow as pa
 
-    file = _parquet(path)
     schema = file.schema_arrow
     wanted = [*_TURNS, *([_UEM] if with_uem else []), *([dataset.id] if dataset.id not in ("audio", "row") else [])]
     for column in ("audio", *wanted):

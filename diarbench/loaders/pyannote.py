@@ -76,8 +76,13 @@ def _open(database: Path, protocol: Pyannote, named: str) -> tuple[Iterator[Any]
         known = list(registry)
     if protocol.protocol not in known:
         raise InputError(f"{database}: no protocol {protocol.protocol!r}{did_you_mean(protocol.protocol, known)}")
-    with _one_line(named):
-        files = list(getattr(registry.get_protocol(protocol.protocol), protocol.subset)())
+    try:
+        # Not the subset's own method: it cuts the annotation at `annotated`, which are not the references as written.
+        files = list(getattr(registry.get_protocol(protocol.protocol), f"{protocol.subset}_iter")())
+    except (AttributeError, NotImplementedError) as error:
+        raise InputError(f"{database}: the protocol {protocol.protocol} has no {protocol.subset!r}") from error
+    except Exception as error:
+        raise InputError(f"{named}: {_first_line(error)}") from error
     return iter(files), FileFinder(registry=registry)
 
 
