@@ -18,9 +18,8 @@ from typing import Any
 
 from diarbench.cards import DatasetCard
 from diarbench.errors import InputError, MissingRequirementError
-from diarbench.files import digest_of
 from diarbench.loaders.corpus import Corpus, OnProgress, labelled
-from diarbench.loaders.facts import mismatches
+from diarbench.loaders.facts import digest_of_parts, mismatches
 from diarbench.rttm import format_rttm, format_uem
 from diarbench.types import LabelledRecording, Seconds
 
@@ -42,14 +41,15 @@ class Dataset:
         per result instead, since hashing a corpus takes hours.
         """
         recordings = sorted(self.recordings, key=lambda one: one.recording.id)
-        return digest_of(
-            {
-                "reference": [format_rttm(r.recording.id, r.reference, digits=6) for r in recordings],
-                "uem": format_uem({r.recording.id: r.uem for r in recordings}),
-                "recordings": [r.recording.id for r in recordings],
-                "channel": self.card.channel,
-                "sample_rate": self.card.sample_rate,
-            }
+        few = {
+            "uem": format_uem({r.recording.id: r.uem for r in recordings}),
+            "recordings": [r.recording.id for r in recordings],
+            "channel": self.card.channel,
+            "sample_rate": self.card.sample_rate,
+        }
+        # As one object with the references in it, which are never held all at once.
+        return digest_of_parts(
+            few, "reference", (format_rttm(r.recording.id, r.reference, digits=6) for r in recordings)
         )
 
     @property

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from diarbench.files import digest_of
 from diarbench.rttm import format_rttm
 from diarbench.types import LabelledRecording, Seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from diarbench.cards import Expect
 
@@ -40,9 +41,40 @@ def facts_of(recordings: Sequence[LabelledRecording]) -> Facts:
 
 
 def reference_sha256(recordings: Iterable[LabelledRecording]) -> str:
-    """SHA-256 of the references, sorted by id, times to the microsecond: the same in each layout."""
-    ordered = sorted(recordings, key=lambda labelled: labelled.recording.id)
-    return digest_of([[one.recording.id, format_rttm(one.recording.id, one.reference, digits=6)] for one in ordered])
+    """SHA-256 of the references as one RTTM file, sorted by id, times to the microsecond: the same in each layout."""
+    digest = hashlib.sha256()
+    for labelled in sorted(recordings, key=lambda labelled: labelled.recording.id):
+        digest.update(format_rttm(labelled.recording.id, labelled.reference, digits=6).encode())
+    return digest.hexdigest()
+
+
+def digest_of_parts(value: Mapping[str, Any], key: str, parts: Iterable[str]) -> str:
+    """`digest_of({**value, key: list(parts)})`, with one part in memory at a time.
+
+    >>> from diarbench.files import digest_of
+    >>> digest_of_parts({"a": 1, "z": "é"}, "m", iter(["x", "y"])) == digest_of({"a": 1, "m": ["x", "y"], "z": "é"})
+    True
+    """
+    digest = hashlib.sha256()
+
+    def put(*texts: str) -> None:
+        for text in texts:
+            digest.update(text.encode("utf-8", "backslashreplace"))
+
+    def dumped(value: Any) -> str:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+    for number, name in enumerate(sorted([*value, key])):
+        put("," if number else "{", dumped(name), ":")
+        if name != key:
+            put(dumped(value[name]))
+            continue
+        put("[")
+        for place, part in enumerate(parts):
+            put("," if place else "", dumped(part))
+        put("]")
+    put("}")
+    return digest.hexdigest()
 
 
 def mismatches(recordings: Sequence[LabelledRecording], expect: Expect) -> list[str]:
