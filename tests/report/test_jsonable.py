@@ -13,6 +13,7 @@ import pytest
 
 from diarbench.errors import StoreError
 from diarbench.leaderboard import Leaderboard, Score
+from diarbench.published import Published, read_published
 from diarbench.report import leaderboard_json
 from diarbench.types import Complexity
 
@@ -40,7 +41,19 @@ def paths(value: Any, known: set[str], free: set[str], at: str = "") -> set[str]
     return {at}
 
 
-def test_the_keys_are_those_of_the_document(realistic: Leaderboard, measured: Leaderboard) -> None:
+def reported_table(folder: Path) -> Published:
+    """A figure that is doubtful, and that the board's system `a` stands against."""
+    path = folder / "reported.toml"
+    path.write_text(
+        'title = "T"\ncolumns = [\n  { key = "system", head = "System" },\n'
+        '  { key = "size", head = "Size", figure = "parameters", of = "all", doubt = "rounded" },\n]\n'
+        'rows = [{ cells = ["A", "1K"], system = "a" }]\n'
+        '[source]\ntitle = "T"\nauthors = "A"\nyear = 2025\nurl = "https://example.org"\nwhere = "Table 1"\n'
+    )
+    return read_published(path)
+
+
+def test_the_keys_are_those_of_the_document(realistic: Leaderboard, measured: Leaderboard, tmp_path: Path) -> None:
     known, free = documented()
     assert len(known) > 100
     for board in (realistic, measured):
@@ -58,7 +71,7 @@ def test_the_keys_are_those_of_the_document(realistic: Leaderboard, measured: Le
     )  # fmt: skip
     halved = Score(entry.scores["voices"].recordings, {"x": "fell over"}, ("y",))
     full = boards.make_board(replace(entry, scores={"voices": halved}), boards.make_entry("b", 0.2, complexity=None))
-    assert paths(leaderboard_json(full), known, free) == known
+    assert paths(leaderboard_json(full, [reported_table(tmp_path)]), known, free) == known
 
 
 def test_the_format_is_the_documented_one(realistic: Leaderboard) -> None:
