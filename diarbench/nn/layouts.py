@@ -97,6 +97,10 @@ def layout_names(
         raise InputError(f"{layout} is no layout of weights: {', '.join(LAYOUTS)}")
     old = any(name.endswith("pos_conv_embed.conv.weight_g") for name in state)
     places = {**_PLACES[layout], **_WEIGHT_NORMS[0 if old else 1]}
+    ours = list(ours)
+    if kept := [name for name in ours if name.endswith((".attention_bias", ".feed_forward_bias"))]:
+        problem = "this layout has no place for the output bias of what was removed"
+        raise MissingRequirementError(f"{path}: {kept[0]}: {problem}")
     names = {name: prefix + _renamed(name, places) for name in ours}
     if not any(name.startswith("encoder.layers.0.attention.") for name in names):
         problem = "the first layer has no attention, but it is where this layout keeps the table of positions"

@@ -397,3 +397,11 @@ def test_counts_are_those_of_transformers_and_torchaudio(kind: str) -> None:
 
 def test_all_named_structures_are_counted_here() -> None:
     assert set(COUNTS) == set(structure_names())
+
+
+def test_a_bias_that_pruning_kept_has_no_place_in_other_layouts():
+    structure = small("base")
+    heads = (structure.heads[0], (), *structure.heads[2:])
+    wavlm = WavLM(replace(structure, heads=heads, attention_biases=(1,)))
+    with pytest.raises(MissingRequirementError, match="no place for the output bias of what was removed"):
+        in_layout(wavlm, layout="hugging-face")

@@ -30,6 +30,7 @@ def family() -> Callable[[str], ModuleType]:
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # dataclasses look there for their own module
         spec.loader.exec_module(module)
         return module
 
