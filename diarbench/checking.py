@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import inspect
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
@@ -102,7 +101,7 @@ def _check_system(spec: SystemSpec, run: bool, weights: Path | None) -> Check:
 def _look(spec: SystemSpec) -> str:
     """What can be told of a system without its weights. Raises DiarbenchError where it can't be right."""
     from diarbench.execute.child import one_line
-    from diarbench.execute.loading import imported_adapter
+    from diarbench.execute.loading import arguments_of, imported_adapter
     from diarbench.measure.counts import build_networks
 
     adapter = find_adapter(spec)
@@ -113,7 +112,7 @@ def _look(spec: SystemSpec) -> str:
             contextlib.redirect_stdout(sys.stderr),
             imported_adapter(adapter.file, adapter.module, adapter.attribute) as adapter_class,
         ):
-            _check_options(adapter_class, spec)
+            arguments_of(adapter_class, spec.options, dict.fromkeys(("device", "weights", "files")))
             if importlib.util.find_spec("torch") is not None:
                 networks = build_networks(adapter_class, spec.options)
     except DiarbenchError:
@@ -126,21 +125,6 @@ def _look(spec: SystemSpec) -> str:
         said.append(f"{sum(unique.values()):,} parameters in {', '.join(networks)}")
     said += [_source(name, source) for name, source in spec.card.weights.items()]
     return "; ".join([*said, "not run"])
-
-
-def _check_options(adapter_class: type, spec: SystemSpec) -> None:
-    """Raises AdapterError where the adapter can't be built from the card's options."""
-    parameters = inspect.signature(adapter_class).parameters
-    taken = [name for name, one in parameters.items() if one.kind is not inspect.Parameter.VAR_KEYWORD]
-    offered: dict[str, Any] = {name: None for name in ("device", "weights", "files") if name in taken}
-    try:
-        inspect.signature(adapter_class).bind(**(spec.options | offered))
-    except TypeError as error:
-        own = sorted(set(taken) - set(offered))
-        raise AdapterError(
-            f"{adapter_class.__name__} can't be built from the card's [options]: {error}; it takes "
-            f"{', '.join(own) or 'none'}"
-        ) from error
 
 
 def _source(name: str, source: Weights) -> str:

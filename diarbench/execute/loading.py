@@ -10,7 +10,7 @@ import inspect
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
@@ -99,26 +99,27 @@ def _seed_torch() -> None:
 
 
 def _build(adapter_class: type, order: Order) -> Any:
-    """The adapter: the card's options as keyword arguments, and what the harness knows where it is asked for.
+    """The adapter: the card's options as keyword arguments, and what the harness knows where it is asked for."""
+    offered = {"device": order.device, "weights": dict(order.weights), "files": dict(order.files)}
+    return adapter_class(**arguments_of(adapter_class, order.options, offered))
+
+
+def arguments_of(adapter_class: type, options: Mapping[str, Any], offered: Mapping[str, Any]) -> dict[str, Any]:
+    """What an adapter is built with: the card's options, and of what the harness offers that which it takes.
 
     Raises AdapterError where the card names an option that the adapter does not take, or lacks one it needs.
     """
-    offered: dict[str, Any] = {
-        "device": order.device,
-        "weights": dict(order.weights),
-        "files": dict(order.files),
-    }
     signature = inspect.signature(adapter_class)
     taken = {name for name, p in signature.parameters.items() if p.kind is not inspect.Parameter.VAR_KEYWORD}
-    arguments = dict(order.options) | {name: value for name, value in offered.items() if name in taken}
+    arguments = dict(options) | {name: value for name, value in offered.items() if name in taken}
     try:
         signature.bind(**arguments)
     except TypeError as error:
         raise AdapterError(
-            f"{order.attribute} can't be built from the card's [options]: {error}; it takes "
-            f"{', '.join(sorted(taken)) or 'none'}"
+            f"{adapter_class.__name__} can't be built from the card's [options]: {error}; it takes "
+            f"{', '.join(sorted(taken - set(offered))) or 'none'}"
         ) from error
-    return adapter_class(**arguments)
+    return arguments
 
 
 def import_adapter(order: Order) -> type:
