@@ -68,7 +68,7 @@ class Column(_Strict):
     figure: Quantity | None = None  # None: text
     unit: Unit | None = None  # of figures that are printed without one
     of: Line | None = (
-        None  # what was counted or timed: "encoder", "all", a stage ("segmentation"), or a part ("segmentation.cnn")
+        None  # what was counted or timed: "encoder", "all", a stage ("segmentation"), or a part ("segmentation.CNN")
     )
     named: Line | None = None  # the dataset as the source calls it, if not by `head`
     dataset: Line | None = None  # ours, where it is the same
@@ -82,8 +82,8 @@ class Column(_Strict):
     def _fitting(self) -> Column:
         if self.figure is None and (self.unit or self.of or self.dataset or self.device):
             raise ValueError(f"column {self.key!r}: say what its figures are of, by `figure`")
-        if self.dataset is not None and self.figure not in ("der", "jer"):
-            raise ValueError(f"column {self.key!r}: only figures of `der` and `jer` have a `dataset`")
+        if self.dataset is not None and self.figure not in ("der", "jer", "rtf", "speed"):
+            raise ValueError(f"column {self.key!r}: only figures of `der`, `jer`, `rtf` and `speed` have a `dataset`")
         _one_rule(self.rule, self.other_rule, f"column {self.key!r}")
         return self
 
@@ -217,7 +217,7 @@ class Figure:
     @property
     def dataset(self) -> str:
         """The dataset as the source calls it; "" where the figure is of none."""
-        return (self.column.named or self.column.head) if self.column.figure in ("der", "jer") else ""
+        return self.column.named or (self.column.head if self.column.figure in ("der", "jer") else "")
 
     @property
     def rule(self) -> RuleName | None:
@@ -300,4 +300,3 @@ class Published:
 def read_published(path: Path) -> Published:
     """The published table in a TOML file. Raises CardError, one line."""
     return Published(path.stem, read_card(path, PublishedCard))
-

@@ -84,7 +84,11 @@ def test_rows_and_columns_overrule_the_table(tmp_path):
         ("size = ", "sise = ", r"row 2 \(small\): `doubts` names 'sise', which is no column's key"),
         ('key = "size"', 'key = "ami"', "two columns have the key 'ami'"),
         ('figure = "der", unit', "unit", "column 'ami': say what its figures are of, by `figure`"),
-        ('of = "encoder"', 'dataset = "ami"', "column 'size': only figures of `der` and `jer` have a `dataset`"),
+        (
+            'of = "encoder"',
+            'dataset = "ami"',
+            "column 'size': only figures of `der`, `jer`, `rtf` and `speed` have a `dataset`",
+        ),
         ('key = "system", head = "System"', 'key = "s", head = "S", figure = "other"', "has to say what the row is"),
         ("https://example.org/paper", "example.org", "'source.url'"),
         ("year = 2025", "year = 3025", "'source.year'"),

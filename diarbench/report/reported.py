@@ -150,12 +150,22 @@ def twins(board: Leaderboard | None, figure: Figure) -> Iterator[Twin]:
             yield Twin(size, (text.size if column.figure == "bytes" else text.count)(size), "")
     elif column.figure == "speedup":
         yield from _speedups(line, column.of, column.device)
-    elif column.figure in ("rtf", "speed") and column.of == "all":
-        for place, speed in sorted(line.entry.speeds.items()):
-            if column.device in (None, place.device) and speed.audio > 0 and speed.wall > 0:
-                value = speed.rtf if column.figure == "rtf" else 1 / speed.rtf
-                shown = text.ratio(value) if column.figure == "rtf" else text.times(value)
-                yield Twin(value, shown, f"{place.label}, {place.machine}")
+    elif column.figure in ("rtf", "speed"):
+        yield from _speeds(board, line, figure)
+
+
+def _speeds(board: Leaderboard, line: Line, figure: Figure) -> Iterator[Twin]:
+    """Speeds of the whole pipeline, by place; those of a board are over all its datasets, so it must have no others."""
+    column, names = figure.column, [one.name for one in board.columns]
+    if column.of != "all" or (figure.dataset and names != [column.dataset]):
+        return
+    for place, speed in sorted(line.entry.speeds.items()):
+        if column.device in (None, place.device) and speed.audio > 0 and speed.wall > 0:
+            value = speed.rtf if column.figure == "rtf" else 1 / speed.rtf
+            shown = text.ratio(value) if column.figure == "rtf" else text.times(value)
+            yield Twin(
+                value, shown, f"{place.label}, {place.machine}, on {', '.join(one.label for one in board.columns)}"
+            )
 
 
 def _der(board: Leaderboard, line: Line, dataset: str | None, rule: str | None) -> float | None:

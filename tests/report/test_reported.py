@@ -119,6 +119,17 @@ def test_the_same_system_is_held_against_what_was_measured(board, table):
     assert not {"hours", "jer", "elsewhere"} & set(found)
 
 
+def test_a_speed_on_one_dataset_needs_a_board_of_that_alone(board, table, tmp_path):
+    path = tmp_path / "ours.toml"
+    path.write_text(
+        TABLE.replace('key = "rtf", head = "RTF"', 'key = "rtf", head = "RTF", named = "V", dataset = "voices"')
+    )
+    assert "rtf" not in against(reported_on(board, [read_published(path)]))
+    alone = replace(board, columns=board.columns[:1])
+    assert [column.name for column in alone.columns] == ["voices"]
+    assert "rtf" in against(reported_on(alone, [read_published(path)]))
+
+
 def test_rounding_is_told(board, table):
     alike = {pair.figure.column.key: pair.alike for pair in reported_on(board, [table]).pairs}
     assert (alike["size"], alike["file"]) == (True, False)
