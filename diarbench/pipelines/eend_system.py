@@ -148,6 +148,13 @@ class EendSystem:
         return self._networks
 
 
+def weights_of(weights: Mapping[str, Path], name: str) -> Path:
+    """The weights that a card calls so; raises InputError where it calls none so."""
+    if name not in weights:
+        raise InputError(f"the card has no [weights.{name}], which this system needs")
+    return weights[name]
+
+
 class OneChannel(nn.Module):
     """A network of (windows, samples) as one of (windows, 1, samples)."""
 

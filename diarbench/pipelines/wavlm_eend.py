@@ -22,6 +22,7 @@ from diarbench.pipelines.eend_system import (
     eend_network,
     eend_stage,
     embedding_network,
+    weights_of,
 )
 from diarbench.types import Audio, Seconds, Turns
 
@@ -68,12 +69,12 @@ class WavlmEend:
             max_speakers=max_speakers,
         )
         chosen = choices.recipe(replace(find_recipe(recipe), window=None, hop=None))
-        folder = weights["segmentation"]
+        folder = weights_of(weights, "segmentation")
         found = load_eend(folder)
         _check_agreement(found, folder, front_end, structure, head)
         self._system = EendSystem(
             eend_stage(found.network, found.window),
-            weights["embedding"],
+            weights_of(weights, "embedding"),
             chosen,
             choices,
             plda=weights.get("plda"),

@@ -23,6 +23,7 @@ from diarbench.pipelines.eend_system import (
     eend_network,
     eend_stage,
     embedding_network,
+    weights_of,
 )
 from diarbench.types import Audio, Seconds, Turns
 
@@ -56,7 +57,7 @@ class DiariZen:
         min_speakers: int | None = None,
         max_speakers: int | None = None,
     ) -> None:
-        found = read_diarizen(weights["segmentation"])
+        found = read_diarizen(weights_of(weights, "segmentation"))
         _check_agreement(found, structure, overlap)
         published = found.recipe if recipe is None else find_recipe(recipe)
         if published is None:
@@ -81,7 +82,7 @@ class DiariZen:
         network = load_diarizen(found.structure, read_state(found.weights), found.weights, found.shape)
         self._system = EendSystem(
             eend_stage(network, published.window or _TRAINED),
-            weights["embedding"],
+            weights_of(weights, "embedding"),
             chosen,
             choices,
             plda=weights.get("plda", found.plda),

@@ -10,7 +10,13 @@ from torch import nn
 from diarbench.errors import InputError
 from diarbench.measure import Network
 from diarbench.pipelines.eend_recipes import find_recipe
-from diarbench.pipelines.eend_system import Choices, ClusteringOption, EendSystem, embedding_network
+from diarbench.pipelines.eend_system import (
+    Choices,
+    ClusteringOption,
+    EendSystem,
+    embedding_network,
+    weights_of,
+)
 from diarbench.pipelines.pyannote_files import SPEAKERS, pyannet_network, pyannet_stage
 from diarbench.types import Audio, Seconds, Turns
 
@@ -56,12 +62,13 @@ class Pyannote:
         )
         chosen = choices.recipe(find_recipe(recipe))
         files = _files(weights)
-        segmentation = pyannet_stage(files["segmentation"])
+        place = weights_of(files, "segmentation")
+        segmentation = pyannet_stage(place)
         found = segmentation.model.specifications.powerset_max_classes or 0
         if overlap is not None and overlap != found:
-            raise InputError(f"{files['segmentation']}: its classes are of {found} speakers at once, not {overlap}")
+            raise InputError(f"{place}: its classes are of {found} speakers at once, not {overlap}")
         self._system = EendSystem(
-            segmentation, files["embedding"], chosen, choices, plda=files.get("plda"), device=device
+            segmentation, weights_of(files, "embedding"), chosen, choices, plda=files.get("plda"), device=device
         )
 
     def diarize(self, audio: Audio) -> Turns:

@@ -417,7 +417,8 @@ def test_a_card_finds_its_weights_in_a_folder_and_runs(
     (repositories / "wespeaker-voxceleb-resnet34-LM").mkdir()
     shutil.copy(embedding, repositories / "wespeaker-voxceleb-resnet34-LM" / "pytorch_model.bin")
     text = (FOLDER / "diarizen-wavlm-base-s80-md.toml").read_text().split("[options]")[0]
-    cards.system("mine/mine", text.replace("./adapter.py", str(FOLDER / "adapter.py")))
+    text = text.replace("./adapter.py", str(FOLDER / "adapter.py"))
+    cards.system("mine/mine", text.replace('"config.toml", ', '"config.toml", "structure.json", '))
     (check,) = check_card(Registry((cards.path,)), "mine", run=True, weights=repositories)
     assert check.problem is None
     assert "turns of" in check.summary
