@@ -67,9 +67,7 @@ class Column(_Strict):
     group: Line | None = None  # a heading that several columns share
     figure: Quantity | None = None  # None: text
     unit: Unit | None = None  # of figures that are printed without one
-    of: Line | None = (
-        None  # what was counted or timed: "encoder", "all", a stage ("segmentation"), or a part ("segmentation.CNN")
-    )
+    of: Line | None = None  # what was counted or timed: "encoder", "all", a stage, a part ("segmentation.CNN")
     named: Line | None = None  # the dataset as the source calls it, if not by `head`
     dataset: Line | None = None  # ours, where it is the same
     device: Literal["cpu", "cuda"] | None = None

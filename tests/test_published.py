@@ -233,3 +233,18 @@ def test_doubtful_figures_say_so():
     assert "MiB" in doubts["efficiency-table-1", "5.63"][0]
     assert "LSTM" in doubts["efficiency-table-2", "1.54"][0]
     assert "Mix-Headset" in doubts["fluidaudio", "10.6"][0]
+
+
+@pytest.mark.parametrize(
+    ("corpus", "column"),
+    [("ami-array", "ami"), ("ami-headset", "ami_headset"), ("aishell4", "aishell4"), ("voxconverse", "voxconverse")],
+)
+def test_the_authors_scores_are_those_beside_their_outputs(shared_data, corpus, column):
+    table = read_published(FOLDER / "diaper-outputs.toml")
+    found = {figure.system: figure.text for figure in table.figures() if figure.column.key == column}
+    scores = (shared_data / "published" / corpus / "hypotheses").glob("*.scores.csv")
+    overall = {
+        path.name.removesuffix(".scores.csv"): path.read_text().splitlines()[-1].split(",")[1] for path in scores
+    }
+    assert overall
+    assert found == overall
