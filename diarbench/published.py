@@ -122,6 +122,9 @@ class PublishedCard(_Strict):
         keys = [column.key for column in columns]
         if twice := [key for key in keys if keys.count(key) > 1]:
             raise ValueError(f"two columns have the key {twice[0]!r}")
+        scored = [(column.dataset, column.rule, column.other_rule) for column in columns if column.figure == "der"]
+        if again := [one for one in scored if one[0] is not None and scored.count(one) > 1]:
+            raise ValueError(f"two columns have the DER of {again[0][0]!r} under one rule; make rows of them")
         if columns[0].figure is not None:
             raise ValueError(f"the first column ({keys[0]!r}) has to say what the row is: leave out its `figure`")
         return columns

@@ -83,6 +83,11 @@ def test_rows_and_columns_overrule_the_table(tmp_path):
         ('rule = "full"', 'rule = "full"\nother_rule = "x"', "the table: `rule` names one of ours, `other_rule`"),
         ("size = ", "sise = ", r"row 2 \(small\): `doubts` names 'sise', which is no column's key"),
         ('key = "size"', 'key = "ami"', "two columns have the key 'ami'"),
+        (
+            'figure = "speedup", unit = "x", device = "cuda"',
+            'figure = "der", unit = "%", dataset = "ami"',
+            "two columns have the DER of 'ami' under one rule; make rows of them",
+        ),
         ('figure = "der", unit', "unit", "column 'ami': say what its figures are of, by `figure`"),
         (
             'of = "encoder"',

@@ -52,8 +52,8 @@ def _percent(row: ReportedRow, dataset: str) -> str:
 def section_notes(board: Leaderboard, reported: Reported) -> list[str]:
     """What has to be known to read the section, in sentences."""
     notes = [
-        f"These figures are {LABEL}, and have no rank; under {board.rule.name} ({board.rule.label}), as their sources "
-        "say. `diarbench report TABLE` lays a table out as it was published."
+        f"Reported figures are {LABEL}, and have no rank. Rows are under {board.rule.name} ({board.rule.label}), as their "
+        "sources say; `diarbench report TABLE` lays a table out as it was published."
     ]
     if reported.other_rules:
         many = text.many(reported.other_rules, "figure")
@@ -71,25 +71,26 @@ def section_markdown(board: Leaderboard, reported: Reported) -> str:
         aligned = [":--", *["--:"] * (len(heads) - 3), ":--", ":--"]
         rows = [markdown_row(map(markdown, section_cells(board, reported, row))) for row in reported.rows]
         table = "\n".join([markdown_row(map(markdown, heads)), f"| {' | '.join(aligned)} |", *rows])
-        notes = "\n".join(f"- {markdown(note)}" for note in section_notes(board, reported))
-        parts.append(f"## {TITLE}\n\n{table}\n\n{notes}")
+        parts.append(f"## {TITLE}\n\n{table}")
     if reported.pairs:
         parts.append(f"## {PAIRS_TITLE}\n\n{pairs_markdown(reported.pairs)}")
-    return "\n\n".join(parts)
+    notes = [f"- {markdown(note)}" for note in section_notes(board, reported)] if reported else []
+    return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])
 
 
 def section_latex(board: Leaderboard, reported: Reported) -> str:
     r"""Tables of their own (`\usepackage{booktabs}`); empty where there is nothing."""
-    tables = []
+    tables, notes = [], section_notes(board, reported)
     if reported.rows:
         heads = section_heads(board, reported)
         rows = [section_cells(board, reported, row) for row in reported.rows]
-        caption = " ".join([f"{TITLE}.", *section_notes(board, reported)])
+        caption = " ".join([f"{TITLE}.", *notes])
         tables.append(_latex_table(caption, f"l{'r' * (len(heads) - 3)}ll", heads, rows))
     if reported.pairs:
         layout = "".join("r" if place in PAIR_RIGHT else "l" for place in range(len(PAIR_HEADS)))
         pairs = [pair_cells(pair) for pair in reported.pairs]
-        tables.append(_latex_table(f"{PAIRS_TITLE}.", layout, PAIR_HEADS, pairs))
+        caption = " ".join([f"{PAIRS_TITLE}.", *([] if reported.rows else notes)])
+        tables.append(_latex_table(caption, layout, PAIR_HEADS, pairs))
     return "\n".join(tables)
 
 
@@ -151,11 +152,11 @@ def print_section(board: Leaderboard, reported: Reported, console: Console) -> N
         _print_table(heads, rows, {*range(1, len(heads) - 2)}, console)
         if len(rows) < len(reported.rows):
             console.print(f"and {len(reported.rows) - len(rows)} more; the JSON and the page hold all")
-        for note in section_notes(board, reported):
-            console.print(Text(text.plain(note), style="dim"))
     if reported.pairs:
         console.print(Text(PAIRS_TITLE, style="bold magenta"))
         _print_table(PAIR_HEADS, [pair_cells(pair) for pair in reported.pairs], set(PAIR_RIGHT), console)
+    for note in section_notes(board, reported):
+        console.print(Text(text.plain(note), style="dim"))
 
 
 def _telling(reported: Reported) -> list[ReportedRow]:

@@ -204,6 +204,24 @@ def test_every_format_says_that_they_are_reported(board, table):
     assert "outside “Reported, not measured here” was measured" in page.root.text
 
 
+def test_doubts_are_told_of_what_only_stands_against_a_measurement(table):
+    column = boards.make_column("x")
+    board = boards.make_board(boards.make_entry("base", 0.2, columns=(column,)), columns=(column,))
+    reported = reported_on(board, [table])
+    assert reported.pairs
+    assert not reported.rows
+    out = io.StringIO()
+    print_leaderboard(board, Console(file=out, width=200), reported)
+    page = read_page(render_html(board, generated="now", reported=reported))
+    texts = [
+        render_markdown(board, reported),
+        render_latex(board, reported),
+        out.getvalue(),
+        page.root["reported"].text,
+    ]
+    assert all("counted otherwise" in text for text in texts)
+
+
 def test_csv_has_two_tables_with_an_empty_line_between(board, table):
     first, second = render_csv(board, reported_on(board, [table])).split("\n\n")
     assert len(list(csv.DictReader(io.StringIO(first)))) == 2
