@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import struct
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -203,3 +204,36 @@ _WRITERS = {
     "lhotse": _lhotse,
     "huggingface": _huggingface,
 }
+
+
+def write_hours(root: Path, hours: int) -> None:
+    """So many hours of silence in sparse files of a minute, with 15 turns each, and cards for three layouts."""
+    rate, frames = 16000, 16000 * 60
+    head = b"RIFF" + struct.pack("<I", 36 + 2 * frames) + b"WAVEfmt "
+    head += struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16) + b"data" + struct.pack("<I", 2 * frames)
+    audio = root / "c" / "audio"
+    audio.mkdir(parents=True)
+    names = [f"r{number:06d}" for number in range(hours * 60)]
+    turns = [(f"{4 * place + 0.123:.3f}", f"{2 + place % 3:.3f}", f"s{place % 4}") for place in range(15)]
+    files = {name: (root / "c" / name).open("w") for name in ("rttm", "wav.scp", "all.uem", "r.jsonl", "s.jsonl")}
+    for name in names:
+        with (audio / f"{name}.wav").open("wb") as file:
+            file.write(head)
+            file.truncate(len(head) + 2 * frames)
+        files["wav.scp"].write(f"{name} audio/{name}.wav\n")
+        files["all.uem"].write(f"{name} 1 0 60\n")
+        source = f'[{{"type": "file", "channels": [0], "source": "audio/{name}.wav"}}]'
+        files["r.jsonl"].write(f'{{"id": "{name}", "sources": {source}, "sampling_rate": 16000, "duration": 60.0}}\n')
+        for start, long, speaker in turns:
+            files["rttm"].write(f"SPEAKER {name} 1 {start} {long} <NA> <NA> {speaker} <NA> <NA>\n")
+            times = f'"start": {start}, "duration": {long}'
+            files["s.jsonl"].write(f'{{"id": "x", "recording_id": "{name}", {times}, "speaker": "{speaker}"}}\n')
+    for file in files.values():
+        file.close()
+    tables = {
+        "folder": 'reference = "rttm"',
+        "kaldi": "",
+        "lhotse": 'recordings = "r.jsonl"\nsupervisions = "s.jsonl"',
+    }
+    for table, keys in tables.items():
+        (root / f"{table}.toml").write_text(f'{HEAD}uem = "all.uem"\n[{table}]\nroot = "c"\n{keys}\n')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # corpora.py
 
-from corpora import LAYOUTS, Corpus, load, needs, small_corpus, write
+from corpora import HEAD, LAYOUTS, Corpus, load, needs, small_corpus, write, write_hours
 
 from diarbench.cards import DatasetCard, read_card
 from diarbench.errors import CardError, InputError, MissingRequirementError, RttmError
@@ -18,6 +19,7 @@ from diarbench.files import sha256_of
 from diarbench.loaders import Dataset, load_dataset
 from diarbench.loaders.corpus import ids_by_digest
 from diarbench.loaders.facts import facts_of, mismatches, reference_sha256
+from diarbench.loaders.folder import read_references
 from diarbench.rttm import format_rttm, format_uem
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -262,6 +264,13 @@ def test_parts_that_can_not_be(corpus, tmp_path, text, says):
         load("files", corpus, tmp_path, text)
 
 
+def test_progress(layout, corpus, tmp_path):
+    path = write(layout, corpus, tmp_path)
+    told = []
+    load_dataset(layout, path, read_card(path, DatasetCard), lambda done, of: told.append((done, of)))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
 # --- facts
 
 
@@ -282,6 +291,58 @@ def test_facts_and_where_they_are_not_as_expected(corpus, tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "recordings", "speech"),
+    # The papers' counts of recordings; the seconds tell AMI's only_words from word_and_vocalsounds (31,607.6 s).
+    [("ami-array", 16, 30713.9), ("ami-headset", 16, 30713.9), ("aishell4", 20, None)],
+)
+@pytest.mark.parametrize("table", ["folder", "kaldi"])
+def test_published_references_are_the_right_version(name, recordings, speech, table, shared_data, tmp_path):
+    root = shared_data / "published" / name
+    path = tmp_path / f"{name}.toml"
+    path.write_text(
+        f'{HEAD}uem = "uem"\n[{table}]\nroot = "{root}"\naudio = "none"\nreference = "reference"\n'
+        f"[expect]\nrecordings = {recordings}\n" + (f"speech = {speech}\n" if speech else "")
+    )
+    card = read_card(path, DatasetCard)
+    dataset = load_dataset(name, path, card)
+    assert mismatches(dataset.recordings, card.expect) == []
+    if speech:
+        (said,) = mismatches(dataset.recordings, card.expect.model_copy(update={"speech": 31607.6}))
+        assert said == "30,713.9 s of speech, the card expects 31,607.6: another version of the references"
+
+
+def test_published_references_of_voxconverse(shared_data):
+    assert len(read_references(shared_data / "published" / "voxconverse" / "reference")) == 232
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["folder", "kaldi", "lhotse"])
+def test_a_thousand_hours_take_seconds(name, tmp_path):
+    """60,000 sparse files of a minute, 900,000 turns: listed, counted, digested and planned in one process."""
+    write_hours(tmp_path, 1000)
+    code = (
+        "import resource, sys, time\nfrom pathlib import Path\n"
+        "from diarbench.cards import DatasetCard, read_card\nfrom diarbench.loaders import load_dataset\n"
+        "from diarbench.loaders.facts import facts_of\nfrom diarbench.plan import plan\n"
+        "from diarbench.registry import Registry, shipped\n"
+        f"path = Path({str(tmp_path)!r}, '{name}.toml')\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "dataset = load_dataset(path.stem, path, read_card(path, DatasetCard))\n"
+        "facts = facts_of(dataset.recordings)\n"
+        "systems = Registry((shipped(),)).choose_systems(['silence'])\n"
+        "(job,) = plan(systems, [dataset], device='cpu', threads=1, limit=None)\n"
+        "print(facts.recordings, facts.hours, job.key, time.process_time(),\n"
+        "      (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+    recordings, hours, _, seconds, megabytes = done.stdout.split()
+    print(f"{name}: {float(seconds):.1f} s of CPU time, {float(megabytes):.0f} MB")
+    assert (recordings, hours) == ("60000", "1000.0")
+    assert float(seconds) < 60
+    assert float(megabytes) < 600
+
+
 @pytest.mark.parametrize("layout", ["pyannote", "huggingface"])
 def test_a_package_that_is_not_installed(layout, corpus, tmp_path, monkeypatch):
     needs(layout)
@@ -296,8 +357,6 @@ def test_a_package_that_is_not_installed(layout, corpus, tmp_path, monkeypatch):
 
 
 def test_listing_a_layout_imports_no_other(corpus, tmp_path):
-    import subprocess
-
     path = write("files", corpus, tmp_path)
     code = (
         "import sys\nfrom pathlib import Path\nfrom diarbench.cards import DatasetCard, read_card\n"

@@ -76,12 +76,13 @@ class Dataset:
 
 
 def load_dataset(name: str, path: Path, card: DatasetCard, on_progress: OnProgress | None = None) -> Dataset:
-    """The dataset of a card, made first where the card says [simulate].
+    """The dataset of a card, made first where the card says [simulate]; `on_progress` is told how many of how many
+    conversations are made, then how many recordings are found and checked.
 
     Raises MissingRequirementError where the data, or a package that reads its layout, is not on this machine;
     InputError where it is there but doesn't hold together: the first problem, with its file and line.
     """
-    recordings, notes = labelled(read_corpus(name, path.parent.resolve(), card, on_progress), card)
+    recordings, notes = labelled(read_corpus(name, path.parent.resolve(), card, on_progress), card, on_progress)
     if not recordings:
         raise InputError(f"dataset {name}: no recordings")
     if card.expect.reference_sha256 is not None and (said := mismatches(recordings, card.expect)):
