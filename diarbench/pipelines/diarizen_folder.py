@@ -35,9 +35,11 @@ _FIXED = {"use_posi": False, "output_activate_function": False, "sample_rate": 1
 _UNUSED = {"dropout", "chunk_size", "selected_channel", "num_channels"}  # training's, and the harness's choice
 _ARGUMENTS = {"wavlm_src", "wavlm_layer_num", "wavlm_feat_dim", *_HEAD, *_FIXED, *_UNUSED}
 _INFERENCE = {"seg_duration", "segmentation_step", "batch_size", "apply_median_filtering"}
-_VBX = {"ahc_criterion", "ahc_threshold", "Fa", "Fb", "lda_dim", "max_iters"}
-_AHC = {"ahc_threshold", "min_cluster_size"}
-_BOUNDS = {"min_speakers", "max_speakers"}
+# Of either method; as in DiariZen, what the other one would read is passed over.
+_CLUSTERING = {
+    *("method", "min_speakers", "max_speakers", "ahc_threshold"),
+    *("ahc_criterion", "Fa", "Fb", "lda_dim", "max_iters", "min_cluster_size"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +118,10 @@ def _structure(arguments: Mapping[str, Any], folder: Path, path: Path) -> Struct
 def _recipe(config: Mapping[str, Any], path: Path) -> Recipe:
     inference = _table(_table(config, "inference", path), "args", path, _INFERENCE, name="inference.args")
     clustering = _table(config, "clustering", path)
-    method = _table(clustering, "args", path, name="clustering.args").get("method")
+    chosen = _table(clustering, "args", path, _CLUSTERING, name="clustering.args")
+    method = chosen.get("method")
     if method not in ("VBxClustering", "AgglomerativeClustering"):
         raise InputError(f"{path}: method is {method!r}, not VBxClustering or AgglomerativeClustering")
-    known = (_VBX if method == "VBxClustering" else _AHC) | _BOUNDS | {"method"}
-    chosen = _table(clustering, "args", path, known, name="clustering.args")
     window = _number(inference, "seg_duration", path)
     median = inference.get("apply_median_filtering", True)
     if not isinstance(median, bool):
