@@ -169,3 +169,27 @@ def test_a_dataset_of_the_hub_that_is_not_here(lab, tmp_path, monkeypatch):
     assert said.startswith("someone/corpus (main) is not here (DIARBENCH_OFFLINE is set): fetch it elsewhere (`hf ")
     with pytest.raises(CardError, match="belong together"):
         lab.load('hub = "someone/corpus"')
+
+
+def test_a_dataset_of_the_hub_is_fetched_by_its_library(lab, monkeypatch):
+    hub = pytest.importorskip("huggingface_hub", reason="fetching needs huggingface_hub")
+    lab.write(lab.row(0))
+    asked = {}
+
+    def download(repository: str, **how: Any) -> str:
+        asked.update(how, repository=repository)
+        if how["revision"] == "gone":
+            raise OSError("no such revision\nand more")
+        return str(lab.root)
+
+    monkeypatch.delenv("DIARBENCH_OFFLINE", raising=False)
+    monkeypatch.setattr(hub, "snapshot_download", download)
+    table = 'hub = "someone/corpus"\nrevision = "main"\nfiles = ["test*"]'
+    assert ids(lab.load(table)) == ["rec0"]
+    assert (asked["repository"], asked["repo_type"], asked["allow_patterns"]) == (
+        "someone/corpus",
+        "dataset",
+        ["test*"],
+    )
+    said = lab.refused(MissingRequirementError, table=table.replace("main", "gone"))
+    assert "someone/corpus (gone) is not here (OSError: no such revision): fetch it elsewhere" in said

@@ -160,7 +160,7 @@ def test_audio_that_a_command_writes(lab):
 @pytest.mark.parametrize(
     ("line", "kind", "says"),
     [
-        (recording(sampling_rate=8000), AudioError, "16000 Hz, where the manifest says of 8000 Hz"),
+        (recording(sampling_rate=8000), AudioError, "16000 Hz, where its manifest promises 8000 Hz"),
         (recording(duration=1.5), AudioError, "2.000 s long, where 1.500 s are promised"),
         (recording(sources=[]), RttmError, "line 1: the recording has no `sources`"),
         (recording(sources="a.wav"), RttmError, "line 1: the key 'sources' is no list"),

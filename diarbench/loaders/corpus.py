@@ -176,14 +176,10 @@ def _recording(
 
 
 def _check_promises(signal: Signal, header: Header, card: DatasetCard) -> None:
-    for promised, who in (
-        (card.expect.sample_rate, "the card expects files"),
-        (signal.sample_rate, "the manifest says"),
-    ):
-        if promised is not None and header.sample_rate != promised:
-            raise AudioError(
-                f"{signal.path}: {header.sample_rate} Hz, where {who} of {promised} Hz; is it another version?"
-            )
+    promises = (("the card expects files of", card.expect.sample_rate), ("its manifest promises", signal.sample_rate))
+    for who, rate in promises:
+        if rate is not None and header.sample_rate != rate:
+            raise AudioError(f"{signal.path}: {header.sample_rate} Hz, where {who} {rate} Hz; is it another version?")
     if signal.duration is not None and abs(header.duration - signal.duration) > _LENGTH_TOLERANCE:
         raise AudioError(
             f"{signal.path}: {header.duration:.3f} s long, where {signal.duration:.3f} s are promised; is it cut, or "
