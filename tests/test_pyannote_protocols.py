@@ -91,6 +91,12 @@ def test_subsets_templates_and_patterns(lab):
     assert list(dataset.recordings[0].reference) == [(0.5, 1.5, "A")]
 
 
+def test_nothing_is_printed(lab, capfd):
+    lab.write("database.yml", DATABASE.replace("        scope: file\n", ""))
+    lab.load()
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_protocol_of_protocols(lab):
     assert ids(lab.load(protocol="X.SpeakerDiarization.Both")) == ["c", "b", "a"]
 

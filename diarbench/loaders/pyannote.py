@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,8 @@ def _open(database: Path, protocol: Pyannote, named: str) -> tuple[Iterator[Any]
     registry = everywhere if protocol.protocol.startswith("X.") else Registry()
     if not database.is_file():
         raise InputError(f'{database}: there is no such file; name it in the card: database = "..." under [pyannote]')
-    with _one_line(str(database)):
+    # It prints that speaker labels have no `scope`, which no score depends on; our standard output may be JSON.
+    with _one_line(str(database)), redirect_stdout(StringIO()):
         registry.load_database(database)
         known = list(registry)
     if protocol.protocol not in known:
