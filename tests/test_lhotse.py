@@ -202,6 +202,8 @@ def test_supervisions_that_can_not_be(lab, line, says):
         ([cut(duration=1.0)], "only cuts of whole recordings are read"),
         ([cut(start=0.5, duration=1.5)], "the cut goes from 0.5 s to 2.0 s"),
         ([cut(), cut(channel=1)], "c.jsonl, line 2: there is another cut of the recording 'a'"),
+        ([cut(channel="a")], "the key 'channel' is no whole number"),
+        (['{"type": 1' + "0" * 5000 + "}"], "c.jsonl, line 1: no manifest of Lhotse"),
         ([cut(recording=None)], "the key 'recording' is no object"),
     ],
 )

@@ -98,7 +98,7 @@ def read_manifest(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         raise RttmError(path, number, f"no JSON: {error.msg} (column {error.colno})") from error
     except (OSError, EOFError, zlib.error) as error:
         raise RttmError(path, None, f"can't be read: {getattr(error, 'strerror', None) or error}") from error
-    except (RecursionError, TypeError) as error:
+    except (RecursionError, TypeError, ValueError) as error:  # too deep, no list, a number of thousands of digits
         raise RttmError(path, number, "no manifest of Lhotse") from error
 
 
@@ -142,8 +142,8 @@ def _read_cuts(path: Path, place: _Place) -> tuple[dict[str, Source], dict[str, 
                 f"the cut goes from {start} s to {start + length} s, the recording {recording_id!r} to {whole} s; only "
                 "cuts of whole recordings are read (use the recordings and supervisions, and a UEM file)",
             )
-        channel = item.get("channel")
-        chosen = place._replace(channel=channel) if place.channel is None and kind == "MonoCut" else place
+        own = place.channel is None and kind == "MonoCut"
+        chosen = place._replace(channel=_get(item, "channel", int, where)) if own else place
         audio[recording_id] = _source(recording, chosen, where)
         rows = [row for inner in _get(item, "supervisions", list, where) for row in _turn(inner, where)]
         if rows:
