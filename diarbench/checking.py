@@ -16,6 +16,7 @@ from diarbench.audio import decode
 from diarbench.cards import DatasetCard, SystemSpec, Weights, read_card
 from diarbench.errors import AdapterError, DiarbenchError, NotFoundError, did_you_mean
 from diarbench.loaders import Dataset, load_dataset
+from diarbench.loaders.facts import facts_of, mismatches
 from diarbench.plan import find_adapter, missing_requirements, plan
 from diarbench.published import read_published
 from diarbench.registry import Registry, shipped
@@ -176,16 +177,10 @@ def _check_dataset(name: str, path: Path, card: DatasetCard) -> Check:
         dataset = load_dataset(name, path, card)
     except DiarbenchError as error:
         return Check("dataset", name, str(error))
-    found = {
-        "recordings": len(dataset.recordings),
-        "hours": dataset.duration / 3600,
-        "speakers": len({label for r in dataset.recordings for label in r.reference.labels}),
-    }
-    for key, expected in card.expect.model_dump(exclude_none=True).items():
-        # Hours are stated rounded; counts are exact.
-        if abs(found[key] - expected) > (0.01 * expected if key == "hours" else 0):
-            return Check("dataset", name, f"{found[key]:g} {key}, the card expects {expected:g}")
-    summary = f"{found['recordings']} recordings, {found['hours']:.2f} hours, {found['speakers']} speakers"
+    if said := mismatches(dataset.recordings, card.expect):
+        return Check("dataset", name, "; ".join(said))
+    facts = facts_of(dataset.recordings)
+    summary = f"{facts.recordings} recordings, {facts.hours:.2f} hours, {facts.speakers} speakers"
     return Check("dataset", name, None, summary)
 
 

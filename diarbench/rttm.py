@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -60,8 +61,9 @@ def read_rttm(path: Path) -> dict[str, Turns]:
         if start < 0:
             raise RttmError(path, number, f"the start is negative ({fields[3]})")
         if duration > 0:
-            rows[recording_id].append(Turn(start, float(Decimal(fields[3]) + Decimal(fields[4])), fields[7]))
-    return {recording_id: Turns.of(turns) for recording_id, turns in rows.items()}
+            end = float(Decimal(fields[3]) + Decimal(fields[4]))
+            rows[recording_id].append(Turn(start, end, sys.intern(fields[7])))
+    return {recording_id: Turns.of(rows.pop(recording_id)) for recording_id in list(rows)}
 
 
 def read_uem(path: Path) -> dict[str, Spans]:
@@ -149,15 +151,24 @@ def read_lines(path: Path, *, whole: bool = False) -> Iterator[tuple[int, list[s
     With `whole`, a line is one word, less the white space around it. Raises RttmError for what is no readable text.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        with path.open(encoding="utf-8-sig") as file:  # a line at a time, whichever way it ends
+            for number, line in enumerate(file, start=1):
+                fields = [line.strip()] if whole and line.strip() else line.split()
+                if fields and not fields[0].startswith((";;", "#")):
+                    yield number, fields
     except UnicodeDecodeError as error:
-        raise RttmError(path, None, f"not a UTF-8 text file (byte {error.start})") from error
+        raise RttmError(path, None, f"not a UTF-8 text file (byte {_first_bad_byte(path)})") from error
     except OSError as error:
         raise RttmError(path, None, f"can't be read: {error.strerror}") from error
-    for number, line in enumerate(re.split(r"\r\n|\n|\r", text), start=1):
-        fields = [line.strip()] if whole and line.strip() else line.split()
-        if fields and not fields[0].startswith((";;", "#")):
-            yield number, fields
+
+
+def _first_bad_byte(path: Path) -> int:
+    """Where in the file UTF-8 ends; the decoder only knows the place in its block."""
+    try:
+        path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return error.start
+    return 0  # it has changed meanwhile
 
 
 def read_seconds(text: str, what: str, path: Path | str, line: int | None) -> Seconds:

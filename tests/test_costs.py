@@ -107,7 +107,7 @@ def test_all_of_a_system_is_read():
     )
     assert measured.stages == {"embedding": StageCost(0.168, 0.7, 3.33)}
     assert measured.memory is not None
-    assert measured.memory.lengths == (MemoryAt(1.0, 200, 50, None), MemoryAt(10.0, 300, None, None))  # the shortest first
+    assert measured.memory.lengths == (MemoryAt(1.0, 200, 50, None), MemoryAt(10.0, 300, None, None))
     assert (measured.memory.loaded, measured.memory.growth_per_hour) == (100, {"resident": 600.0, "cuda": None})
     assert measured.energy == Energy(1234.5, "rapl")
     assert measured.latency == Latency(5.0, 0.1, 0.2, None)

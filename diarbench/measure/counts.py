@@ -130,7 +130,7 @@ def count_macs(
     from torch.utils._pytree import tree_map_only
     from torch.utils.flop_counter import FlopCounterMode
 
-    module.to("meta").eval()
+    module.to("meta").eval().requires_grad_(False)  # views of parameters, returned by a submodule, would want gradients
     arguments, keywords = tree_map_only(
         torch.Tensor, lambda tensor: tensor.to("meta"), (tuple(arguments), dict(keywords or {}))
     )
