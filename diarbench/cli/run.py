@@ -66,6 +66,7 @@ def run(
     """Run systems on datasets: only what is missing. Ends with the leaderboard and an HTML page."""
     from diarbench.board import read_board
     from diarbench.cli.progress import progress
+    from diarbench.cli.report import readable_tables
     from diarbench.execute import execute
     from diarbench.files import write_whole
     from diarbench.measure.machine import fingerprint, machine_name
@@ -105,15 +106,17 @@ def run(
         limit=limit,
         only=outcome.folders.values(),
     )
-    from diarbench.report import leaderboard_json, print_leaderboard, render_html
+    from diarbench.report import leaderboard_json, print_leaderboard, render_html, reported_on
 
+    tables = readable_tables(registry, registry.choose_report(report)[1].reported if report is not None else ["*"])
+    reported = reported_on(board, tables)
     page = output or runs / "leaderboard.html"
-    write_whole(page, render_html(board, generated=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"))
+    write_whole(page, render_html(board, generated=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", reported=reported))
     if format is Format.json:
-        print_json({**leaderboard_json(board), "page": str(page), "done": outcome.done, "kept": outcome.kept,
+        print_json({**leaderboard_json(board, tables), "page": str(page), "done": outcome.done, "kept": outcome.kept,
                     "failures": list(outcome.failures)})  # fmt: skip
     else:
-        print_leaderboard(board, console())
+        print_leaderboard(board, console(), reported)
         typer.echo(f"\n{outcome.done} recordings run, {outcome.kept} already there. Page: {page}")
     for failure in outcome.failures:
         typer.echo(f"failed: {failure}", err=True)
