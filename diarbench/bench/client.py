@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import uuid
@@ -36,12 +35,16 @@ class Client:
         order = Order.of(
             prepared, (), device=device, threads=threads, session=session, machine=machine, mark=mark
         )  # fmt: skip
+        # Neither end is inherited by another process: each server has its own, and sees its end when we close ours.
         requests, self._requests = os.pipe()
-        os.set_inheritable(requests, True)
         try:
             self._process = WorkerProcess(order, "diarbench.bench.server", (requests,))
+        except BaseException:
+            os.close(self._requests)
+            raise
         finally:
             os.close(requests)
+        self._open = True
 
     def __enter__(self) -> Self:
         return self
@@ -52,10 +55,11 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """End the process."""
-        with contextlib.suppress(OSError):
+        """End the process. Only the first call does: later, the numbers of its pipe and process may be others'."""
+        if self._open:
+            self._open = False
             os.close(self._requests)
-        self._process.__exit__(None, None, None)
+            self._process.__exit__(None, None, None)
 
     def ask(self, do: str, limit: Seconds, **arguments: Any) -> dict[str, Any]:
         """What it answers. Raises SystemFailedError where it fails, dies, or takes longer than `limit` (s)."""

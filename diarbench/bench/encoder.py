@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -29,7 +30,7 @@ class Encoder:
         if not callable(getattr(adapter_class, "networks", None)):
             raise AdapterError(
                 f"{adapter_class.__name__} has no class method `networks`, so its encoder can't be timed by itself; "
-                "docs/measuring.md says how to add it"
+                "docs/adding-a-system.md says how to add it"
             )
         where = "meta" if adapter is not None else device
         torch.manual_seed(0)
@@ -39,43 +40,73 @@ class Encoder:
         if name is None:
             raise AdapterError(f"none of the networks of {adapter_class.__name__} says that it has an encoder")
         network = networks[name]
-        module = adapter.modules()[name] if adapter is not None else network.module
+        module = network.module if adapter is None else _built(adapter, name)
         if network.encoder:
             module = module.get_submodule(network.encoder)
         return cls(module.eval(), network, device)
 
     def time(self, batch: int, window: Seconds, calls: int) -> list[Seconds]:
         """Wall times of so many calls on `batch` windows of so many seconds of noise."""
+        walls = self._times(batch, window, calls)
+        give_back_memory(self._device)
+        return walls
+
+    def _times(self, batch: int, window: Seconds, calls: int) -> list[Seconds]:
         import torch
 
         torch.manual_seed(0)
         with torch.device(self._device):
-            inputs = self._network.inputs(batch, window)
+            made = self._network.inputs(batch, window)
+        inputs = [one.to(self._device) if isinstance(one, torch.Tensor) else one for one in made]
         walls = []
         with torch.inference_mode():
+            if self._device == "cuda":
+                self._module(*inputs)  # takes the memory that the last turn gave back
             for _ in range(calls):
                 wait_for_gpu(self._device)
                 before = time.perf_counter()
                 self._module(*inputs)
                 wait_for_gpu(self._device)
                 walls.append(time.perf_counter() - before)
-        if self._device == "cuda":
-            del inputs
-            torch.cuda.empty_cache()  # other systems' processes share the card
         return walls
 
     def largest_batch(self, window: Seconds, most: int) -> int:
-        """The largest power of two, up to `most`, that fits into the GPU's memory. Raises AdapterError if none does."""
-        import torch
-
+        """The largest power of two, up to `most`, that the GPU takes. Raises AdapterError if one window is too much."""
         found, batch = 0, 1
-        while batch <= most:
-            try:
-                self.time(batch, window, 1)
-            except torch.cuda.OutOfMemoryError:
-                torch.cuda.empty_cache()
-                break
+        while batch <= most and self._fits(batch, window):
             found, batch = batch, 2 * batch
+        give_back_memory(self._device)  # of the one that failed
         if found == 0:
             raise AdapterError(f"one window of {window:g} s does not fit into the GPU's memory")
         return found
+
+    def _fits(self, batch: int, window: Seconds) -> bool:
+        import torch
+
+        try:
+            self.time(batch, window, 1)
+        except torch.cuda.OutOfMemoryError:
+            return False
+        except RuntimeError:
+            # Libraries fail in their own words, and kernels that count in 32 bits have limits of their own. But what
+            # can't take one window is wrong otherwise.
+            if batch == 1:
+                raise
+            return False
+        return True
+
+
+def _built(adapter: Any, name: str) -> Any:
+    modules = adapter.modules() if callable(getattr(adapter, "modules", None)) else {}
+    if name not in modules:
+        raise AdapterError(
+            f"networks() of {type(adapter).__name__} has {name!r}, but modules() doesn't, so its encoder can't be timed"
+        )
+    return modules[name]
+
+
+def give_back_memory(device: str) -> None:
+    """To the GPU, which other systems' processes share. What an error still holds stays: call it once that is gone."""
+    torch = sys.modules.get("torch")
+    if device == "cuda" and torch is not None:
+        torch.cuda.empty_cache()

@@ -11,7 +11,6 @@ from diarbench.types import Recording, Seconds
 if TYPE_CHECKING:
     from diarbench.plan import Device, Prepared
 
-FEWEST_ROUNDS = 5  # as many repeats as the pruning paper took
 LARGEST = "max"  # in place of a batch size: as large as the GPU's memory takes
 
 Order = Literal["interleaved", "block"]

@@ -140,6 +140,7 @@ def memory_json(known: Measured) -> dict[str, Any] | None:
     ]
     return {
         "loaded": known.load.get("resident"),
+        "loaded_cuda": known.load.get("cuda"),
         "lengths": rows,
         "growth_per_hour": {"resident": _growth(rows, "working"), "cuda": _growth(rows, "cuda")},
     }
@@ -157,10 +158,10 @@ def _growth(rows: Sequence[Mapping[str, Any]], key: str) -> float | None:
 def energy_json(known: Measured, pipeline: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Joules per hour of audio by the hardware's own counter, which sees the whole device; null without one."""
     source = known.load.get("meter")
-    if source is None or known.joules is None or not known.called or not pipeline or not pipeline["rtf"]:
+    if source is None or not known.metered or not pipeline or not pipeline["rtf"]:
         return None
     seconds = median(known.warm) / pipeline["rtf"]
-    return {"joules_per_hour": known.joules / (known.called * seconds) * HOUR, "source": source}
+    return {"joules_per_hour": known.joules / (known.metered * seconds) * HOUR, "source": source}
 
 
 def _loading(known: Measured) -> dict[str, Any]:

@@ -17,7 +17,7 @@ def calls_per_turn(warm: Seconds, turn: Seconds) -> int:
     >>> calls_per_turn(2.0, 0.5), calls_per_turn(0.1, 0.5), calls_per_turn(0.0, 0.5)
     (1, 5, 200)
     """
-    return min(_MOST_CALLS, max(1, math.ceil(turn / warm))) if warm > 0 else _MOST_CALLS
+    return max(1, math.ceil(min(_MOST_CALLS, turn / warm))) if warm > 0 else _MOST_CALLS
 
 
 def take_turns(

@@ -28,7 +28,7 @@ import numpy as np
 
 from diarbench.audio import decode
 from diarbench.bench.counting import count_all
-from diarbench.bench.encoder import Encoder
+from diarbench.bench.encoder import Encoder, give_back_memory
 from diarbench.bench.streaming import stream_through
 from diarbench.errors import AdapterError, InputError
 from diarbench.execute.child import all_of, begin, one_line, tell, trace, wait_for_gpu
@@ -47,7 +47,9 @@ def main() -> int:
     if not line:
         return 4
     server = Server(Order.from_json(json.loads(line)))
-    with os.fdopen(int(sys.argv[1]), "r", encoding="utf-8") as requests:
+    number = int(sys.argv[1])
+    os.set_inheritable(number, False)  # programs that an adapter starts have no business with it
+    with os.fdopen(number, "r", encoding="utf-8") as requests:
         for request in requests:
             server.answer(json.loads(request), events)
     return 0
@@ -66,16 +68,19 @@ class Server:
     def answer(self, request: Mapping[str, Any], events: TextIO) -> None:
         """Do what is asked for and say what came out."""
         try:
-            found = getattr(self, f"_{request['do']}")(**request.get("with", {}))
+            found = {"event": "done", **getattr(self, f"_{request['do']}")(**request.get("with", {}))}
         except BaseException as error:  # noqa: BLE001  whatever an adapter raises must become a visible failure
-            tell(events, event="failed", error=one_line(error), detail=trace(error))
-        else:
-            tell(events, event="done", **found)
+            found = {"event": "failed", "error": one_line(error), "detail": trace(error)}
+        tell(events, **found)
+        if found["event"] == "failed":
+            give_back_memory(self._order.device)
 
     def _load(self, *, weights: bool) -> dict[str, Any]:
         times: dict[str, Seconds | None] = {"import": None, "load": None}
         if weights:
             loaded = load_adapter(self._order)
+            if not getattr(loaded.adapter, "timed", True):
+                raise AdapterError("it replays stored outputs (`timed = False`): there is nothing to measure")
             self._adapter, self._class = loaded.adapter, type(loaded.adapter)
             self._randomness = Randomness()
             times = {"import": loaded.importing, "load": loaded.building}
@@ -91,7 +96,6 @@ class Server:
             "software": software(list(self._order.distributions)),
             "settings": settings(),
             "streams": callable(getattr(self._adapter, "open", None)),
-            "timed": bool(getattr(self._adapter, "timed", True)),
             "meter": Meter(self._order.device).source,
         }
 

@@ -55,7 +55,8 @@ class Measured:
     warm: list[Seconds] = field(default_factory=list)  # per call, one per round
     stages: dict[str, Seconds] = field(default_factory=dict)  # over all rounds
     called: int = 0  # calls over all rounds
-    joules: float | None = 0.0
+    joules: float = 0.0  # over all rounds in which the counter could be read
+    metered: int = 0  # calls in these
     encoder: list[dict[str, Any]] = field(default_factory=list)
     counts: dict[str, Any] | None = None
     memory: list[dict[str, Any]] = field(default_factory=list)
@@ -101,6 +102,7 @@ class _Session:
         self._known[self._control] = Measured(self._known[wanted.baseline].prepared)
         self._clients: dict[str, Client] = {}
         self._seconds = sum(recording.duration for recording in wanted.recordings)
+        self._patience = 600.0 + 20.0 * self._seconds  # s for one call of a whole system
         self._looks: list[tuple[Look, Look]] = []
         self._encoder_noise: list[dict[str, Any]] = []
 
@@ -138,6 +140,7 @@ class _Session:
             "control": self._wanted.baseline,
             "ratio": control._asdict() if control else None,
             "floor": noise_floor(control) if control else None,
+            "error": self._known[self._control].error,
             "encoder": self._encoder_noise,
             "busy": bool(reasons),
             "reasons": reasons,
@@ -186,7 +189,7 @@ class _Session:
         )
 
     def _time_pipelines(self) -> None:
-        patience = 600.0 + 20.0 * self._seconds
+        patience = self._patience
         calls: dict[str, int] = {}
         self._progress.step("first calls", len(self._clients))
         for name, client in list(self._clients.items()):
@@ -208,11 +211,12 @@ class _Session:
             known.called += calls[name]
             for stage, seconds in answer["stages"].items():
                 known.stages[stage] = known.stages.get(stage, 0.0) + seconds
-            joules = answer["joules"]
-            known.joules = known.joules + joules if known.joules is not None and joules is not None else None
+            if answer["joules"] is not None:  # else the counter began anew in this turn, or there is none
+                known.joules += answer["joules"]
+                known.metered += calls[name]
             return float(sum(answer["walls"])) / calls[name]
 
-        for name, times in self._take_turns("whole systems", turn).items():
+        for name, times in self._take_turns("whole systems", list(calls), turn).items():
             self._known[name].warm = times
 
     def _time_encoders(self, batch: int | str) -> None:
@@ -221,7 +225,9 @@ class _Session:
         size = self._largest_batch() if batch == LARGEST else int(batch)
         problems: dict[str, str] = {}
         calls: dict[str, int] = {}
+        self._progress.step(f"encoders, batch {size}, first calls", len(self._clients))
         for name, client in self._clients.items():
+            self._progress.advance()
             try:
                 client.ask("encode", _ENCODING, batch=size, window=window, calls=1)
                 warm = client.ask("encode", _ENCODING, batch=size, window=window, calls=1)["walls"][-1]
@@ -231,8 +237,6 @@ class _Session:
 
         def turn(name: str) -> Seconds | None:
             self._progress.advance()
-            if name in problems:
-                return None
             try:
                 answer = self._clients[name].ask(
                     "encode", _ENCODING, batch=size, window=window, calls=calls[name]
@@ -242,7 +246,7 @@ class _Session:
                 return None
             return float(median(answer["walls"]))
 
-        times = self._take_turns(f"encoders, batch {size}", turn)
+        times = self._take_turns(f"encoders, batch {size}", list(calls), turn)
         base = times.get(self._wanted.baseline)
         ratios = {name: speedup(base, found) for name, found in times.items()} if base else {}
         control = ratios.get(self._control)
@@ -265,8 +269,11 @@ class _Session:
                 )  # fmt: skip
         return min(found)
 
-    def _take_turns(self, what: str, turn: Callable[[str], Seconds | None]) -> dict[str, list[Seconds]]:
-        names = list(self._clients)
+    def _take_turns(
+        self, what: str, names: Sequence[str], turn: Callable[[str], Seconds | None]
+    ) -> dict[str, list[Seconds]]:
+        if not names:
+            return {}
         self._progress.step(what, self._wanted.rounds * len(names))
         before = look()
         times = take_turns(
@@ -294,7 +301,7 @@ class _Session:
         for name, client in self._clients.items():
             if name != self._control:
                 try:
-                    self._known[name].counts = client.ask("counts", _ENCODING)
+                    self._known[name].counts = client.ask("counts", _ENCODING + self._patience)
                 except SystemFailedError as error:  # what was timed stays true
                     self._known[name].counts = {"problem": str(error)}
             self._progress.advance()
@@ -309,7 +316,7 @@ class _Session:
         self._progress.step("memory", len(names) * len(wanted.minutes))
         for name in names:
             known = self._known[name]
-            speed = median(known.warm) / self._seconds if known.warm else 0.0
+            speed = median(known.warm) / self._seconds if known.warm and self._seconds > 0 else 0.0
             for minutes in wanted.minutes:
                 expected = speed * minutes * 60.0
                 if expected > LONGEST_CALL:

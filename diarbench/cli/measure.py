@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from diarbench.errors import InputError
 
 if TYPE_CHECKING:
     from diarbench.bench import Wanted
+    from diarbench.bench.session import Progress
     from diarbench.plan import Prepared
     from diarbench.types import Recording
 
@@ -40,9 +42,9 @@ def measure(
     batch: Annotated[
         str, typer.Option(metavar="N[,N...]", help="Batch sizes for the encoders alone; max on a GPU; 0 for none.")
     ] = "1",
-    window: Annotated[float, typer.Option(min=0.1, help="Seconds of the encoders' windows.")] = 8.0,
+    window: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds of the encoders' windows.")] = 8.0,
     repeats: Annotated[int, typer.Option(min=5, help="Rounds; in each, every system takes one turn.")] = 15,
-    turn: Annotated[float, typer.Option(min=0.01, help="Seconds that a turn lasts at least.")] = 0.5,
+    turn: Annotated[float, typer.Option(min=0.01, max=3600, help="Seconds that a turn lasts at least.")] = 0.5,
     memory: Annotated[
         str, typer.Option(metavar="M[,M...]", help="Minutes of audio at which peak memory is measured; 0 for none.")
     ] = "1,10,60",
@@ -61,7 +63,6 @@ def measure(
 ) -> None:
     """Parameters, MACs, speed, memory and energy of systems, with speed-ups that hold on a noisy machine."""
     from diarbench.bench import Wanted
-    from diarbench.bench import measure as run_session
     from diarbench.cli.measuretables import print_session
     from diarbench.fetch import nothing_fetched
     from diarbench.measure.machine import fingerprint, machine_name
@@ -70,6 +71,8 @@ def measure(
     from diarbench.rttm import check_id
     from diarbench.store import store_machine, store_measure
 
+    if os.name == "nt":
+        raise InputError("diarbench measure needs Linux or macOS; on Windows, call it inside WSL")
     registry = Registry.standard(cards)
     with nothing_fetched() if no_weights else contextlib.nullcontext():
         prepared = [prepare(spec, weights) for spec in registry.choose_systems(systems)]
@@ -78,11 +81,11 @@ def measure(
             note(text)
     on = choose_device(device.value, [system.spec for system in prepared])
     counts = _numbers(threads, "--threads", least=1)
-    batches: list[int | str] = [
-        size if size == "max" else int(size) for size in _words(batch, "--batch", on) if size != "0"
-    ]
+    batches = _batches(batch, on)
     minutes = [float(length) for length in _numbers(memory, "--memory", least=0) if length]
     recordings, digest = _audio(registry, dataset, limit) if not no_weights else ((), "")
+    against = _baseline(baseline, prepared)
+    _check(prepared, against, batches, weights=not no_weights)
     facts = fingerprint()
     name = check_id(machine, "--machine") if machine else machine_name(facts)
     store_machine(runs, name, facts)
@@ -90,7 +93,7 @@ def measure(
     for position, number in enumerate(counts):
         wanted = Wanted(
             systems=prepared,
-            baseline=_baseline(baseline, prepared),
+            baseline=against,
             device=on,
             threads=number,
             dataset=dataset,
@@ -105,9 +108,8 @@ def measure(
             order="block" if block else "interleaved",
             seed=seed,
         )
-        _check(wanted)
         with _progress() as shown:
-            session = run_session(wanted, machine=name, facts=facts, progress=shown)
+            session = _run(wanted, name, facts, shown)
         store_measure(runs, name, session["session"], session)
         sessions.append(session)
     if format is Format.json:
@@ -149,12 +151,22 @@ def _baseline(named: str | None, prepared: list[Prepared]) -> str:
     return max(wanted, key=wanted.count) if wanted else names[0]
 
 
-def _check(wanted: Wanted) -> None:
-    if not wanted.weights and not wanted.batches:
+def _check(prepared: list[Prepared], baseline: str, batches: list[int | str], *, weights: bool) -> None:
+    if not weights and not batches:
         raise InputError("--no-weights with --batch 0 leaves nothing to time; give a batch size")
-    first = next(system for system in wanted.systems if system.spec.name == wanted.baseline)
-    if first.problem is not None and wanted.weights:
-        raise InputError(f"the baseline {wanted.baseline} can't run here: {first.problem}")
+    first = next(system for system in prepared if system.spec.name == baseline)
+    if first.problem is not None and weights:
+        raise InputError(f"the baseline {baseline} can't run here: {first.problem}")
+
+
+def _run(wanted: Wanted, machine: str, facts: dict[str, Any], shown: Progress) -> dict[str, Any]:
+    from diarbench.bench import measure as run_session
+
+    try:
+        return run_session(wanted, machine=machine, facts=facts, progress=shown)
+    except KeyboardInterrupt:
+        typer.echo("\nstopped; of a session that is not complete nothing is kept", err=True)
+        raise typer.Exit(130) from None
 
 
 def _numbers(text: str, option: str, *, least: int) -> list[int]:
@@ -167,13 +179,14 @@ def _numbers(text: str, option: str, *, least: int) -> list[int]:
     return list(dict.fromkeys(found))
 
 
-def _words(text: str, option: str, device: str) -> list[str]:
+def _batches(text: str, device: str) -> list[int | str]:
     words = [word.strip() for word in text.split(",")]
     if "max" in words and device != "cuda":
-        raise InputError(f"{option} max is for a GPU, whose memory sets the limit; on the CPU give a number")
-    if not all(word == "max" or word.isdigit() for word in words):
-        raise InputError(f"{option} {text}: whole numbers with commas between them, as 1,8,32; on a GPU also max")
-    return list(dict.fromkeys(words))
+        raise InputError("--batch max is for a GPU, whose memory sets the limit; on the CPU give a number")
+    if not all(word == "max" or word.isdecimal() for word in words):
+        raise InputError(f"--batch {text}: whole numbers with commas between them, as 1,8,32; on a GPU also max")
+    sizes = [word if word == "max" else int(word) for word in words]
+    return list(dict.fromkeys(size for size in sizes if size))
 
 
 def _scaling(sessions: list[dict[str, Any]]) -> dict[str, Any]:

@@ -22,21 +22,43 @@ def print_session(session: Mapping[str, Any], console: Console) -> None:
         heard = f"{text.many(len(audio['recordings']), 'recording')} of {audio['dataset']}, {audio['seconds']:.0f} s"
         console.print(f"Whole systems on {text.plain(session['machine'])}, {place}; {heard}", markup=False)
         console.print(_pipelines(session))
-    if any(one["speed"][device]["encoder"] for one in systems.values()):
-        console.print(f"\nEncoders alone, {place}, windows of noise", markup=False)
+    rows = [row for one in systems.values() for row in one["speed"][device]["encoder"]]
+    if any(row["rtf"] is not None for row in rows):
+        console.print(f"\nEncoders alone, {place}, windows of {rows[0]['window']:g} s of noise", markup=False)
         console.print(_encoders(session))
+    if any(one["parameters"] is not None for one in systems.values()):
+        console.print("\nSizes; the last three are billions of multiply-accumulates (G MACs) per second of audio")
+        console.print(_sizes(session))
     if any(_timed_stages(one) for one in systems.values()):
         console.print("\nWhere the time goes, and how much faster the whole would be if a stage cost nothing")
         console.print(_stages(session))
     if any(one["memory"] for one in systems.values()):
         console.print("\nPeak memory by length of the recording")
         console.print(_memory(session))
+    energies = {name: one["energy"] for name, one in systems.items() if one["energy"]}
+    if energies:
+        console.print("\nEnergy of the whole device, by its own counter")
+        console.print(_energy(energies))
     latencies = {name: one["latency"] for name, one in systems.items() if one["latency"]}
     if latencies:
         console.print("\nLatency of streaming")
         console.print(_latency(latencies))
-    for line in trust(session):
+    for line in [*problems(session), *trust(session)]:
         console.print(line, markup=False)
+
+
+def problems(session: Mapping[str, Any]) -> list[str]:
+    """Why figures are missing, in sentences: systems with the same reason share one."""
+    names_by_reason: dict[str, list[str]] = {}
+    for name, one in session["systems"].items():
+        rows = [*one["speed"][session["device"]]["encoder"], *(one["memory"]["lengths"] if one["memory"] else ())]
+        found = [one["error"], one["count_problem"], *(row["error"] for row in rows)]
+        for reason in dict.fromkeys(reason for reason in found if reason is not None):
+            names_by_reason.setdefault(reason, []).append(name)
+    return [
+        f"Not measured, {text.plain(', '.join(names))}: {text.plain(reason)}"
+        for reason, names in names_by_reason.items()
+    ]
 
 
 def trust(session: Mapping[str, Any]) -> list[str]:
@@ -52,6 +74,10 @@ def trust(session: Mapping[str, Any]) -> list[str]:
                 f"Noise, {what}: a second copy of {text.plain(noise['control'])} came out at {_ratio(ratio)}; "
                 f"nothing within ±{100 * floor:.1f} % of 1 is called a speed-up."
             )
+    if noise["error"] is not None:
+        lines.append(f"The second copy of {text.plain(noise['control'])} failed: {text.plain(noise['error'])}")
+    if not any(ratio is not None for _, ratio, _ in floors):
+        lines.append("No noise floor is known, so nothing is called a speed-up.")
     if noise["busy"]:
         reasons = "; ".join(text.plain(reason) for reason in noise["reasons"])
         lines.append(f"BUSY MACHINE: {reasons}. Ratios may still hold; absolute times don't.")
@@ -63,7 +89,7 @@ def trust(session: Mapping[str, Any]) -> list[str]:
 def print_scaling(scaling: Mapping[str, Mapping[str, float | None]], console: Console) -> None:
     """RTF by number of threads, and what more threads gain."""
     counts = list(next(iter(scaling.values())))
-    table = _table("system", *(f"RTF, {text.many(int(count), 'thread')}" for count in counts))
+    table = _table("system", *(f"RTF,\n{text.many(int(count), 'thread')}" for count in counts))
     for name, by_count in scaling.items():
         first = by_count[counts[0]]
         cells = []
@@ -77,52 +103,49 @@ def print_scaling(scaling: Mapping[str, Mapping[str, float | None]], console: Co
 
 
 def _pipelines(session: Mapping[str, Any]) -> Table:
-    device, systems = session["device"], session["systems"]
-    with_energy = any(one["energy"] for one in systems.values())
-    energy = ["kJ per h"] if with_energy else []
-    table = _table(
-        "system", "parameters", "weights held", "G MACs per s", "load s", "first s", "RTF", "× real time",
-        "speed-up", "95 %", "", *energy,
-    )  # fmt: skip
-    for name, one in systems.items():
-        speed = one["speed"][device]
-        ratio = speed["speedup"]
-        cells = [
-            _shown(one["parameters"], text.count),
-            _shown(one["bytes"]["held"], text.size),
-            _giga(one["macs"]["pipeline_per_s"]),
+    table = _table("system", "load\ns", "first\ns", "RTF", "× real\ntime", "speed-up, 95 %", "")
+    for name, one in session["systems"].items():
+        speed = one["speed"][session["device"]]
+        table.add_row(
+            text.plain(name),
             _shown(speed["load"], text.ratio),
             _shown(speed["first"], text.ratio),
-            _shown(speed["rtf"], text.ratio),
+            _shown(speed["rtf"], text.ratio) if one["error"] is None else "failed",
             _shown(speed["inverse"], text.ratio),
-            *_speedup(ratio, name == session["baseline"]),
-        ]
-        if with_energy:
-            cells.append(_shown(one["energy"] and one["energy"]["joules_per_hour"] / 1000, text.ratio))
-        table.add_row(text.plain(name), *cells)
+            *_speedup(speed["speedup"], name == session["baseline"]),
+        )
     return table
 
 
 def _encoders(session: Mapping[str, Any]) -> Table:
-    device = session["device"]
-    table = _table(
-        "system", "parameters", "G MACs, 1 s", "per s of own window", "batch", "window s", "RTF", "speed-up", "95 %", ""
-    )
+    table = _table("system", "batch", "RTF", "speed-up, 95 %", "")
     for name, one in session["systems"].items():
-        encoder = one.get("encoder_parameters")
-        for row in one["speed"][device]["encoder"]:
-            window = one["macs"]["window"]
-            own = one["macs"]["window_per_s"]
+        for row in one["speed"][session["device"]]["encoder"]:
             table.add_row(
                 text.plain(name),
-                _shown(encoder, text.count),
-                _giga(one["macs"]["encoder_1s"]),
-                f"{_giga(own)} ({window:g} s)" if own is not None else text.NOTHING,
                 str(row["batch"]),
-                f"{row['window']:g}",
-                _shown(row["rtf"], text.ratio) if row["error"] is None else "failed",
+                _shown(row["rtf"], text.ratio),
                 *_speedup(row["speedup"], name == session["baseline"]),
             )
+    return table
+
+
+def _sizes(session: Mapping[str, Any]) -> Table:
+    table = _table(
+        "system", "parameters", "of the\nencoder", "weights\nheld", "encoder,\n1 s", "encoder,\nown window", "pipeline"
+    )
+    for name, one in session["systems"].items():
+        macs = one["macs"]
+        own = macs["window_per_s"]
+        table.add_row(
+            text.plain(name),
+            _shown(one["parameters"], text.count),
+            _shown(one["encoder_parameters"], text.count),
+            _shown(one["bytes"]["held"], text.size),
+            _giga(macs["encoder_1s"]),
+            f"{_giga(own)} ({macs['window']:g} s)" if own is not None else text.NOTHING,
+            _giga(macs["pipeline_per_s"]),
+        )
     return table
 
 
@@ -148,8 +171,8 @@ def _memory(session: Mapping[str, Any]) -> Table:
         )
     )
     on_gpu = session["device"] == "cuda"
-    heads = [f"{length:g} min" for length in lengths]
-    table = _table("system", "loaded", *heads, "growth per h", *([f"GPU, {head}" for head in heads] if on_gpu else []))
+    heads = [f"{length:g}\nmin" for length in lengths]
+    table = _table("system", "loaded", *heads, "growth\nper h", *([f"GPU, {head}" for head in heads] if on_gpu else []))
     for name, one in session["systems"].items():
         if not one["memory"]:
             continue
@@ -157,7 +180,7 @@ def _memory(session: Mapping[str, Any]) -> Table:
         cells = [
             _shown(one["memory"]["loaded"], text.size),
             *(_shown(rows.get(length, {}).get("resident"), text.size) for length in lengths),
-            _shown(one["memory"]["growth_per_hour"]["resident"], text.size),
+            _shown(one["memory"]["growth_per_hour"]["resident"], text.size_change),
         ]
         if on_gpu:
             cells += [_shown(rows.get(length, {}).get("cuda"), text.size) for length in lengths]
@@ -165,8 +188,15 @@ def _memory(session: Mapping[str, Any]) -> Table:
     return table
 
 
+def _energy(energies: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = _table("system", "kJ per hour of audio")
+    for name, one in energies.items():
+        table.add_row(text.plain(name), text.ratio(one["joules_per_hour"] / 1000))
+    return table
+
+
 def _latency(latencies: Mapping[str, Mapping[str, Any]]) -> Table:
-    table = _table("system", "chunk + look-ahead, s", "P50, ms", "P90, ms", "P99, ms", "late chunks")
+    table = _table("system", "chunk + look-ahead\ns", "P50\nms", "P90\nms", "P99\nms", "late\nchunks")
     for name, one in latencies.items():
         table.add_row(
             text.plain(name),
@@ -181,10 +211,11 @@ def _table(first: str, *heads: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(first, overflow="fold")
+    # On a narrow terminal, names are folded before any figure is cut.
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column(first, overflow="fold", min_width=8)
     for head in heads:
-        table.add_column(head, justify="right")
+        table.add_column(head, justify="right", no_wrap=True)
     return table
 
 
@@ -192,10 +223,10 @@ def _timed_stages(one: Mapping[str, Any]) -> list[str]:
     return [stage for stage, facts in one["stages"].items() if facts["share"] is not None]
 
 
-def _speedup(ratio: Mapping[str, Any] | None, is_baseline: bool) -> tuple[str, str, str]:
+def _speedup(ratio: Mapping[str, Any] | None, is_baseline: bool) -> tuple[str, str]:
     if ratio is None:
-        return ("baseline" if is_baseline else text.NOTHING), "", ""
-    return text.times(ratio["median"]), text.interval(ratio["low"], ratio["high"]), ratio["verdict"] or ""
+        return ("baseline" if is_baseline else text.NOTHING), ""
+    return _ratio(ratio), ratio["verdict"] or ""
 
 
 def _ratio(ratio: Mapping[str, float]) -> str:

@@ -42,8 +42,14 @@ class StageClock:
 
     def leave(self) -> None:
         """End the innermost stage; the one around it counts on."""
+        if self._open:  # not so when it was left after the clock had stopped
+            self._book()
+            self._open.pop()
+
+    def stop(self) -> None:
+        """Book what is still open: nothing counts from here on."""
         self._book()
-        self._open.pop()
+        self._open = []
 
     def _book(self) -> None:
         now = self._clock()
@@ -105,11 +111,16 @@ def stage(name: str) -> Iterator[None]:
 
 @contextmanager
 def measured_stages(device: str = "cpu") -> Iterator[StageClock]:
-    """Collect the marks that run inside; one at a time per process. On "cuda", by the GPU's clock."""
+    """Collect the marks that run inside; one at a time per process. On "cuda", by the GPU's clock.
+
+    A stage that is still open when the block ends lasted until then.
+    """
     global _active
     on_gpu = device == "cuda" and "torch" in sys.modules
-    before, _active = _active, GpuStageClock() if on_gpu else StageClock()
+    clock = GpuStageClock() if on_gpu else StageClock()
+    before, _active = _active, clock
     try:
-        yield _active
+        yield clock
+        clock.stop()
     finally:
         _active = before

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from diarbench.bench.rounds import take_turns
+from diarbench.bench.rounds import calls_per_turn, take_turns
+
+
+def test_a_turn_without_end_is_the_most_calls():
+    assert calls_per_turn(0.1, float("inf")) == calls_per_turn(1e-300, 1e10) == 200
 
 
 def order_of(**how):

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from small_lab import PLAIN
 
 from diarbench.bench import Wanted, measure
+from diarbench.bench.client import Client
+from diarbench.measure.ratios import Ratio, verdict
 from diarbench.plan import prepare
 
 STAGED = """
@@ -71,7 +74,8 @@ def test_a_system_that_sleeps_half_as_long_is_twice_as_fast(lab, session):
     found = session(lab.system("slow", seconds=0.04), lab.system("quick", seconds=0.02))
     speed = found["systems"]["quick"]["speed"]["cpu"]
     assert speed["speedup"]["median"] == pytest.approx(2.0, rel=0.15)
-    assert speed["speedup"]["verdict"] == "faster"
+    ratio = Ratio(*(speed["speedup"][key] for key in ("median", "low", "high")))
+    assert speed["speedup"]["verdict"] == verdict(ratio, found["noise"]["floor"])
     assert found["systems"]["slow"]["speed"]["cpu"]["speedup"] is None  # the baseline
     assert speed["rtf"] == pytest.approx(0.02 / 0.2, rel=0.3)
     assert speed["inverse"] == pytest.approx(1 / speed["rtf"])
@@ -125,6 +129,74 @@ def test_a_system_that_dies_in_the_middle_leaves_the_others(lab, session):
     assert "exit code 7" in found["systems"]["mortal"]["error"]
     assert found["systems"]["mortal"]["speed"]["cpu"]["speedup"] is None
     assert found["systems"]["good"]["speed"]["cpu"]["rtf"] is not None
+
+
+def test_stored_outputs_can_not_be_measured(lab, session):
+    found = session(lab.system("good", seconds=0.01), lab.system("stored", PLAIN + "\n    timed = False\n"))
+    assert "there is nothing to measure" in found["systems"]["stored"]["error"]
+    assert found["systems"]["stored"]["speed"]["cpu"]["rtf"] is None
+
+
+def test_a_control_that_fails_is_said(lab, session):
+    code = """
+        from pathlib import Path
+
+        class System:
+            def __init__(self, *, seen):
+                path = Path(seen)
+                if path.exists():
+                    raise RuntimeError("there can be only one")
+                path.touch()
+
+            def diarize(self, audio):
+                return []
+        """
+    found = session(lab.system("only", code, seen=str(lab.path / "seen")))
+    assert found["noise"]["error"] == "RuntimeError: there can be only one"
+    assert found["noise"]["floor"] is None
+    assert found["systems"]["only"]["error"] is None
+
+
+def test_a_stage_that_is_never_left_lasts_to_the_end_of_the_call(lab, session):
+    left = '        self.mark = stage("clustering")\n        self.mark.__enter__()\n'
+    code = STAGED.replace('        with stage("clustering"):\n    ', left)
+    stages = session(lab.system("open", code, seconds=0.04))["systems"]["open"]["stages"]
+    assert stages["embedding"]["share"] == pytest.approx(0.75, abs=0.05)
+    assert stages["clustering"]["share"] == pytest.approx(0.25, abs=0.05)
+
+
+def test_energy_leaves_out_turns_in_which_the_counter_began_anew(lab, session, monkeypatch):
+    asked = Client.ask
+
+    def answer(client, do, limit, **arguments):
+        found = asked(client, do, limit, **arguments)
+        if do == "load":
+            found["meter"] = "rapl"
+        if do == "pipeline":
+            turns.append(do)
+            found["joules"] = 2.0 * arguments["calls"] if len(turns) % 2 else None
+        return found
+
+    turns = []
+    monkeypatch.setattr(Client, "ask", answer)
+    energy = session(lab.system("one", seconds=0.01))["systems"]["one"]["energy"]
+    assert energy["source"] == "rapl"
+    assert energy["joules_per_hour"] == pytest.approx(2.0 / 0.6 * 3600)
+
+
+def test_a_client_is_closed_once(lab):
+    # Later, the numbers of its pipe and its process may be others'.
+    spec = prepare(lab.system("one"))
+    client = Client(spec, device="cpu", threads=1, machine={}, mark=None)
+    number = client._requests
+    client.close()
+    other = os.open(os.devnull, os.O_RDONLY)
+    try:
+        os.dup2(other, number)
+        client.close()
+        os.fstat(number)
+    finally:
+        os.closerange(min(other, number), max(other, number) + 1)
 
 
 def test_without_a_baseline_that_runs_there_are_no_ratios(lab, session):
@@ -247,6 +319,14 @@ def test_encoders_are_timed_alone_and_networks_are_counted(lab, session):
     assert narrow["macs"]["window_per_s"] == 100 * 100 * 64
     assert narrow["macs"]["pipeline_per_s"] == pytest.approx(3 * 20 * (100 * 64 + 64 * 2) / 0.6)
     assert narrow["parts"] == {"head": {"parameters": 64 * 2 + 2, "macs_1s": 100 * 64 * 2}}
+
+
+def test_an_encoder_that_modules_does_not_name_is_said(lab, session):
+    code = NETWORK.replace('return {"segmentation": self.model}', 'return {"other": self.model}')
+    row = session(lab.system("odd", code), batches=(1,))["systems"]["odd"]["speed"]["cpu"]["encoder"][0]
+    assert (
+        row["error"] == "networks() of System has 'segmentation', but modules() doesn't, so its encoder can't be timed"
+    )
 
 
 def test_without_weights_only_encoders_are_timed(lab, session):

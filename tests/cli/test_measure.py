@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
+from rich.console import Console
+
+from diarbench.cli.measuretables import print_session
 
 QUICK = ("--repeats", 5, "--turn", 0.05, "--memory", "0", "--dataset", "mine")
 
@@ -44,7 +53,6 @@ def test_json_has_the_documented_keys(diarbench, sleepers):
 def test_the_table_says_what_was_found_and_how_far_it_can_be_trusted(diarbench, sleepers):
     answer = diarbench("measure", "-s", "quick", "-s", "slow", *QUICK)
     assert answer.code == 0, answer.err
-    assert "faster" in answer.out
     assert "baseline" in answer.out
     assert "a second copy of slow came out at" in answer.out
     assert "1 recording of mine" in answer.out
@@ -65,7 +73,7 @@ def test_a_measured_speed_is_on_the_next_page(diarbench, sleepers):
     lines = {line["system"]: line for line in board["systems"]}
     (measured,) = lines["quick"]["measured"]
     assert measured["baseline"] == "slow"
-    assert measured["speedup"]["verdict"] == "faster"
+    assert measured["speedup"]["median"] == pytest.approx(4.0, rel=0.3)
 
 
 def test_a_system_that_fails_is_shown_and_leaves_the_rest(diarbench, sleepers):
@@ -76,6 +84,46 @@ def test_a_system_that_fails_is_shown_and_leaves_the_rest(diarbench, sleepers):
     assert answer.code == 1
     assert "failed: bad: TypeError" in answer.err
     assert "quick" in answer.out
+    assert "Not measured, bad: TypeError" in answer.out
+    assert "Not measured, quick: System has no class method `networks`" in answer.out
+
+
+def test_no_figure_is_cut_on_a_narrow_terminal(diarbench, sleepers):
+    answer = diarbench("measure", "-s", "quick", "-s", "slow", *QUICK, "--format", "json")
+    session = json.loads(answer.out)
+    quick = session["systems"].pop("quick")
+    quick["energy"] = {"joules_per_hour": 12345.0, "source": "rapl"}
+    quick["speed"]["cpu"]["speedup"] = {"median": 1.94, "low": 1.83, "high": 2.13, "verdict": "within noise"}
+    session["systems"]["a-name-of-a-system-that-is-long-as-they-are"] = quick
+    for columns in (80, 120, 200):
+        console = Console(width=columns, file=io.StringIO(), highlight=False)
+        print_session(session, console)
+        shown = console.file.getvalue()
+        assert "1.94× [1.83, 2.13]  within noise" in shown
+        assert "12.3" in shown
+        assert "…" not in shown
+        assert max(map(len, shown.splitlines())) <= columns
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs signals")
+def test_ctrl_c_ends_all_processes_and_keeps_nothing(sleepers):
+    code = (
+        "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from diarbench.cli import main\nsys.argv = ['diarbench', *sys.argv[1:]]\nmain()"
+    )
+    words = ["measure", "-s", "slow", *map(str, QUICK), "--repeats", "10000"]
+    running = subprocess.Popen([sys.executable, "-c", code, *words], stderr=subprocess.PIPE, text=True)
+    for line in running.stderr:
+        if line.startswith("whole systems"):
+            break
+    children = psutil.Process(running.pid).children(recursive=True)
+    assert len(children) == 2  # the system and the control
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=20)
+    assert running.returncode == 130
+    assert said == "\nstopped; of a session that is not complete nothing is kept\n"
+    assert psutil.wait_procs(children, timeout=5)[1] == []
+    assert not list(Path("runs").rglob("_measures"))
 
 
 @pytest.mark.parametrize(
@@ -86,6 +134,8 @@ def test_a_system_that_fails_is_shown_and_leaves_the_rest(diarbench, sleepers):
         (["--threads", "two"], "--threads two: whole numbers with commas between them"),
         (["--batch", "max", "--device", "cpu"], "--batch max is for a GPU"),
         (["--batch", "1;8"], "--batch 1;8: whole numbers"),
+        (["--batch", "²"], "--batch ²: whole numbers"),
+        (["--no-weights", "--batch", "00"], "leaves nothing to time"),
         (["--memory", "1,ten"], "--memory 1,ten: whole numbers"),
         (["--no-weights", "--batch", "0"], "leaves nothing to time"),
         (["--device", "cuda"], "runs on cpu only"),
@@ -99,4 +149,4 @@ def test_wrong_requests_are_one_line_and_change_nothing(diarbench, sleepers, wor
     assert answer.code == 2
     assert said in answer.err
     assert len(answer.err.strip().splitlines()) == 1
-    assert not list(Path("runs").rglob("_measures"))
+    assert not Path("runs").exists()
