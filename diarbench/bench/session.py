@@ -251,16 +251,25 @@ class _Session:
         ratios = {name: speedup(base, found) for name, found in times.items()} if base else {}
         control = ratios.get(self._control)
         floor = noise_floor(control) if control else None
-        if control is not None:
+        if base:
             self._encoder_noise.append(
-                {"batch": size, "window": window, "ratio": control._asdict(), "floor": floor}
-            )  # fmt: skip
+                {
+                    "batch": size,
+                    "window": window,
+                    "ratio": control._asdict() if control else None,
+                    "floor": floor,
+                    "error": problems.get(self._control, self._known[self._control].error),
+                }
+            )
         for name, known in self._known.items():
             ratio = ratios.get(name) if name != self._wanted.baseline else None
             problem = problems.get(name, known.error)
             known.encoder.append(encoder_row(size, window, times.get(name), ratio, floor, problem))
 
     def _largest_batch(self) -> int:
+        for client in self._clients.values():
+            with contextlib.suppress(SystemFailedError):  # it will say so when it is asked again
+                client.ask("encode", _ENCODING, batch=1, window=self._wanted.window, calls=1)  # gives its memory back
         found = [_LARGEST_BATCH]
         for client in self._clients.values():
             with contextlib.suppress(SystemFailedError):

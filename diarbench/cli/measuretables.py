@@ -65,19 +65,19 @@ def trust(session: Mapping[str, Any]) -> list[str]:
     """The noise floor, and what else the machine did, in sentences."""
     noise = session["noise"]
     lines = []
-    floors = [("whole systems", noise["ratio"], noise["floor"])] + [
-        (f"encoders, batch {row['batch']}", row["ratio"], row["floor"]) for row in noise["encoder"]
-    ]
-    for what, ratio, floor in floors:
+    floors = [("whole systems", noise)] + [(f"encoders, batch {row['batch']}", row) for row in noise["encoder"]]
+    for what, found in floors:
+        ratio, floor, error = found["ratio"], found["floor"], found["error"]
         if ratio is not None:
             lines.append(
                 f"Noise, {what}: a second copy of {text.plain(noise['control'])} came out at {_ratio(ratio)}; "
                 f"nothing within ±{100 * floor:.1f} % of 1 is called a speed-up."
             )
-    if noise["error"] is not None:
-        lines.append(f"The second copy of {text.plain(noise['control'])} failed: {text.plain(noise['error'])}")
-    if not any(ratio is not None for _, ratio, _ in floors):
-        lines.append("No noise floor is known, so nothing is called a speed-up.")
+        elif error is not None:
+            lines.append(
+                f"Noise, {what}: not known, so nothing is called a speed-up; "
+                f"a second copy of {text.plain(noise['control'])} failed: {text.plain(error)}"
+            )
     if noise["busy"]:
         reasons = "; ".join(text.plain(reason) for reason in noise["reasons"])
         lines.append(f"BUSY MACHINE: {reasons}. Ratios may still hold; absolute times don't.")

@@ -15,6 +15,7 @@ from small_lab import PLAIN
 
 from diarbench.bench import Wanted, measure
 from diarbench.bench.client import Client
+from diarbench.cli.measuretables import trust
 from diarbench.measure.ratios import Ratio, verdict
 from diarbench.plan import prepare
 
@@ -153,6 +154,7 @@ def test_a_control_that_fails_is_said(lab, session):
         """
     found = session(lab.system("only", code, seen=str(lab.path / "seen")))
     assert found["noise"]["error"] == "RuntimeError: there can be only one"
+    assert any("a second copy of only failed: RuntimeError" in line for line in trust(found))
     assert found["noise"]["floor"] is None
     assert found["systems"]["only"]["error"] is None
 
@@ -192,11 +194,13 @@ def test_a_client_is_closed_once(lab):
     client.close()
     other = os.open(os.devnull, os.O_RDONLY)
     try:
-        os.dup2(other, number)
+        if other != number:
+            os.dup2(other, number)
         client.close()
         os.fstat(number)
     finally:
-        os.closerange(min(other, number), max(other, number) + 1)
+        for one in {other, number}:
+            os.close(one)
 
 
 def test_without_a_baseline_that_runs_there_are_no_ratios(lab, session):
