@@ -7,6 +7,7 @@ the parent decides who works when. Between requests it only waits.
     load       build the system; or, without weights, its encoder alone
     hear       decode recordings and keep them
     pipeline   `diarize` all of them, so many calls
+    has_encoder  whether there is an encoder to be timed by itself
     encode     the encoder alone on a batch of windows, so many calls
     largest    the largest batch of windows that the device takes
     counts     what the system's networks are, and what one pass over the recordings multiplies
@@ -140,6 +141,14 @@ class Server:
                 raise InputError("the system is not loaded")
             self._encoder = Encoder.of(self._class, self._adapter, self._order.options, self._order.device)
         return self._encoder
+
+    def _has_encoder(self) -> dict[str, Any]:
+        """Whether there is one to be timed by itself, and if not, why."""
+        try:
+            self._the_encoder()
+        except AdapterError as error:
+            return {"lacks": one_line(error)}
+        return {"lacks": None}
 
     def _encode(self, *, batch: int, window: Seconds, calls: int) -> dict[str, Any]:
         set_threads(self._order.threads)

@@ -104,6 +104,7 @@ class _Session:
         self._seconds = sum(recording.duration for recording in wanted.recordings)
         self._patience = 600.0 + 20.0 * self._seconds  # s for one call of a whole system
         self._looks: list[tuple[Look, Look]] = []
+        self._with_encoder: list[str] = []
         self._encoder_noise: list[dict[str, Any]] = []
 
     def run(self) -> None:
@@ -113,6 +114,8 @@ class _Session:
             if self._wanted.weights and self._wanted.recordings:
                 self._time_pipelines()
                 self._stream()
+            if self._wanted.batches:
+                self._find_encoders()
             for batch in self._wanted.batches:
                 self._time_encoders(batch)
             self._count()
@@ -219,14 +222,27 @@ class _Session:
         for name, times in self._take_turns("whole systems", list(calls), turn).items():
             self._known[name].warm = times
 
+    def _find_encoders(self) -> None:
+        """Which systems have one. To have none is a failure only where nothing else is asked for."""
+        for name, client in list(self._clients.items()):
+            with self._caught(name):
+                lacks = client.ask("has_encoder", _LOADING)["lacks"]
+                if lacks is None:
+                    self._with_encoder.append(name)
+                elif not self._wanted.weights:
+                    raise SystemFailedError(lacks)
+
     def _time_encoders(self, batch: int | str) -> None:
         """All encoders on the same batch: with LARGEST, the largest that the GPU takes of every one of them."""
+        if not self._with_encoder:
+            return
         window = self._wanted.window
         size = self._largest_batch() if batch == LARGEST else int(batch)
         problems: dict[str, str] = {}
         calls: dict[str, int] = {}
-        self._progress.step(f"encoders, batch {size}, first calls", len(self._clients))
-        for name, client in self._clients.items():
+        self._progress.step(f"encoders, batch {size}, first calls", len(self._with_encoder))
+        for name in self._with_encoder:
+            client = self._clients[name]
             self._progress.advance()
             try:
                 client.ask("encode", _ENCODING, batch=size, window=window, calls=1)
@@ -261,17 +277,18 @@ class _Session:
                     "error": problems.get(self._control, self._known[self._control].error),
                 }
             )
-        for name, known in self._known.items():
+        for name in self._with_encoder:
             ratio = ratios.get(name) if name != self._wanted.baseline else None
-            problem = problems.get(name, known.error)
-            known.encoder.append(encoder_row(size, window, times.get(name), ratio, floor, problem))
+            row = encoder_row(size, window, times.get(name), ratio, floor, problems.get(name))
+            self._known[name].encoder.append(row)
 
     def _largest_batch(self) -> int:
-        for client in self._clients.values():
+        clients = [self._clients[name] for name in self._with_encoder]
+        for client in clients:
             with contextlib.suppress(SystemFailedError):  # it will say so when it is asked again
                 client.ask("encode", _ENCODING, batch=1, window=self._wanted.window, calls=1)  # gives its memory back
         found = [_LARGEST_BATCH]
-        for client in self._clients.values():
+        for client in clients:
             with contextlib.suppress(SystemFailedError):
                 found.append(
                     client.ask("largest", _ENCODING, window=self._wanted.window, most=_LARGEST_BATCH)["batch"]

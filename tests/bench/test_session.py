@@ -343,9 +343,12 @@ def test_without_weights_only_encoders_are_timed(lab, session):
     assert found["systems"]["wide"]["parameters"] == 100 * 32 + 32 + 32 * 2 + 2
 
 
-def test_a_system_without_networks_says_what_its_encoder_lacks(lab, session):
-    row = session(lab.system("plain"), batches=(1,))["systems"]["plain"]["speed"]["cpu"]["encoder"][0]
-    assert "has no class method `networks`" in row["error"]
+def test_a_system_without_networks_has_no_encoder_and_fails_only_where_nothing_else_is_asked_for(lab, session):
+    found = session(lab.system("plain"), batches=(1,))["systems"]["plain"]
+    assert found["speed"]["cpu"]["encoder"] == []
+    assert found["error"] is None
+    alone = session(lab.system("plain"), batches=(1,), weights=False, recordings=[])["systems"]["plain"]
+    assert "has no class method `networks`" in alone["error"]
 
 
 def test_a_busy_machine_is_flagged(lab, session):
