@@ -13,6 +13,10 @@ from diarbench.measure.networks import Network
 from diarbench.types import Seconds
 
 
+class NoEncoderError(AdapterError):
+    """The adapter tells of no encoder, which is its right."""
+
+
 class Encoder:
     """The network that the papers count, ready to be called; its weights are the system's own, or random."""
 
@@ -23,12 +27,12 @@ class Encoder:
     def of(cls, adapter_class: Any, adapter: Any, options: Mapping[str, Any], device: str) -> Encoder:
         """The encoder of an adapter that is built; of one that is not (None), the same with random weights.
 
-        Raises AdapterError where the adapter does not tell of its networks, or has no encoder among them.
+        Raises NoEncoderError where the adapter tells of none, AdapterError where what it tells is wrong.
         """
         import torch
 
         if not callable(getattr(adapter_class, "networks", None)):
-            raise AdapterError(
+            raise NoEncoderError(
                 f"{adapter_class.__name__} has no class method `networks`, so its encoder can't be timed by itself; "
                 "docs/adding-a-system.md says how to add it"
             )
@@ -38,7 +42,7 @@ class Encoder:
             networks = adapter_class.networks(**options)
         name = next((name for name, network in networks.items() if network.encoder is not None), None)
         if name is None:
-            raise AdapterError(f"none of the networks of {adapter_class.__name__} says that it has an encoder")
+            raise NoEncoderError(f"none of the networks of {adapter_class.__name__} says that it has an encoder")
         network = networks[name]
         module = network.module if adapter is None else _built(adapter, name)
         if network.encoder:

@@ -29,7 +29,7 @@ import numpy as np
 
 from diarbench.audio import decode
 from diarbench.bench.counting import count_all
-from diarbench.bench.encoder import Encoder, give_back_memory
+from diarbench.bench.encoder import Encoder, NoEncoderError, give_back_memory
 from diarbench.bench.streaming import stream_through
 from diarbench.errors import AdapterError, InputError
 from diarbench.execute.child import all_of, begin, one_line, tell, trace, wait_for_gpu
@@ -143,11 +143,13 @@ class Server:
         return self._encoder
 
     def _has_encoder(self) -> dict[str, Any]:
-        """Whether there is one to be timed by itself, and if not, why."""
+        """Whether there is one to be timed by itself, and if not, why. What else is wrong shows when it is timed."""
         try:
             self._the_encoder()
-        except AdapterError as error:
+        except NoEncoderError as error:
             return {"lacks": one_line(error)}
+        except Exception:  # noqa: BLE001  told with its reason by the request that follows
+            return {"lacks": None}
         return {"lacks": None}
 
     def _encode(self, *, batch: int, window: Seconds, calls: int) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def test_a_system_that_fails_is_shown_and_leaves_the_rest(diarbench, sleepers):
     assert "failed: bad: TypeError" in answer.err
     assert "quick" in answer.out
     assert "Not measured, bad: TypeError" in answer.out
-    assert "Not measured, quick: System has no class method `networks`" in answer.out
+    assert "Not measured, quick" not in answer.out
 
 
 def test_no_figure_is_cut_on_a_narrow_terminal(diarbench, sleepers):
