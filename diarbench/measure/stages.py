@@ -48,7 +48,8 @@ class StageClock:
 
     def stop(self) -> None:
         """Book what is still open: nothing counts from here on."""
-        self._book()
+        if self._open:
+            self._book()
         self._open = []
 
     def _book(self) -> None:

@@ -57,6 +57,13 @@ class Specifications:
     permutation_invariant: bool = False
 
 
+def _member(owner: object, name: object) -> Enum:
+    """In place of `getattr`, by which some Pythons (3.11.2) pickle members of an enumeration: ours, and no more."""
+    if isinstance(owner, type) and issubclass(owner, Problem | Resolution) and isinstance(name, str):
+        return owner[name]
+    raise pickle.UnpicklingError("GLOBAL builtins.getattr")
+
+
 class _Version(str):
     """A version that is more than a text in torch."""
 
@@ -68,6 +75,7 @@ _KNOWN: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (Resolution, "pyannote.audio.core.task.Resolution"),
     (Specifications, "pyannote.audio.core.task.Specifications"),
     (_Version, "torch.torch_version.TorchVersion"),
+    (_member, "builtins.getattr"),
 ]
 
 
@@ -119,12 +127,12 @@ def _torch(path: Path) -> Any:
         with safe_globals(_KNOWN):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        foreign = re.search(r"(?:GLOBAL|class|function|type) ([\w.]*\w\.\w+)", str(error))
+        foreign = re.search(r"(?:GLOBAL ([\w.]+)|(?:class|function|type) ([\w.]*\w\.\w+))", str(error))
         if foreign is None:
             raise _damaged(path, error) from error
         raise InputError(
-            f"{path}: holds {foreign[1]}, which is no weights, and loading such objects runs their code; it is not "
-            "loaded. If you trust where it comes from, save its state_dict alone"
+            f"{path}: holds {foreign[1] or foreign[2]}, which is no weights, and loading such objects runs their code; "
+            "it is not loaded. If you trust where it comes from, save its state_dict alone"
         ) from error
     except Exception as error:  # torch meets damaged files with errors of a dozen kinds
         raise _damaged(path, error) from error

@@ -180,3 +180,25 @@ def test_checkpoints_as_pyannote_writes_them(tmp_path, monkeypatch):
     content["callbacks"] = _Touches(tmp_path / "was-run")
     assert "system, which is no weights" in complaint(saved(path, content))
     assert not (tmp_path / "was-run").exists()
+
+
+class _ByName:
+    """Pickled as `getattr(owner, name)`, as Python 3.11.2 does with members of an enumeration."""
+
+    def __init__(self, owner, name):
+        self.parts = owner, name
+
+    def __reduce__(self):
+        return getattr, self.parts
+
+
+def test_members_of_an_enumeration_are_read_however_python_pickled_them(tmp_path):
+    task = pytest.importorskip("pyannote.audio.core.task", reason="pyannote.audio is not installed")
+    path = saved(tmp_path / "m.ckpt", {"kind": _ByName(task.Resolution, "FRAME"), "state_dict": STATE})
+    assert read_checkpoint(path)["kind"] is checkpoints.Resolution.FRAME
+
+
+@pytest.mark.parametrize("parts", [("text", "upper"), ((1, 2), "__class__")])
+def test_getattr_gets_nothing_else(tmp_path, parts):
+    path = saved(tmp_path / "m.ckpt", {"kind": _ByName(*parts), "state_dict": STATE})
+    assert "holds builtins.getattr, which is no weights" in complaint(path)
