@@ -46,6 +46,8 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
+_CORPUS_PART = re.compile(r"[a-z0-9][a-z0-9.-]*(/(train|development|test))?")
+
 
 def _inside(path: str) -> str:
     """A path that stays in its folder; `*` stands for anything."""
@@ -67,7 +69,25 @@ def _revision(name: str) -> str:
     return name
 
 
+def _address(url: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", url):
+        raise ValueError(f"{url!r} should be an address that begins with https://, without a password in it")
+    return url
+
+
+def _corpus_part(name: str) -> str:
+    if not _CORPUS_PART.fullmatch(name):
+        raise ValueError(
+            f"{name!r} should name a corpus, or a part of one: 'ami', 'ami/train', 'ami/development' or 'ami/test'"
+        )
+    return name
+
+
 Inside = Annotated[Line, AfterValidator(_inside)]
+Address = Annotated[Line, AfterValidator(_address)]
+Part = Literal["train", "development", "test"]
+CorpusName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+CorpusPart = Annotated[Line, AfterValidator(_corpus_part)]  # "ami/train"; "ami": some of it, nobody says which
 Repository = Annotated[Line, AfterValidator(_repository)]
 Revision = Annotated[Line, AfterValidator(_revision)]
 
@@ -176,7 +196,9 @@ class SystemCard(_Strict):
     source: Line | None = None  # where it comes from: a paper, a repository
     description: Text | None = None
     tuned_on: list[Text] = []  # data that its settings were chosen on
-    trained_on: list[Text] = []  # data that its weights were trained on
+    trained_on: list[Text] = []  # data that its weights were trained on, in words
+    trained_parts: list[CorpusPart] = []  # of these, parts of corpora that dataset cards know; leaderboards mark them
+    may_have_seen: list[CorpusPart] = []  # parts that its weights may have been trained on
     compression: dict[str, Option] = {}  # facts about how it was made: method, sparsity, bits, ...
     weights: dict[str, Weights] = {}
     files: dict[str, Text] = {}  # programs, folders, ... that the adapter reads; beside the card, or absolute
@@ -243,6 +265,7 @@ class HuggingFace(_Layout):
 
     hub: Repository | None = None  # a dataset repository; without it, the files lie below `root`
     revision: Revision | None = None
+    gated: bool = False  # whether its conditions have to be accepted first
     files: Annotated[tuple[Inside, ...], Field(strict=False, min_length=1)] = ("*.parquet",)
     id: Line = "audio"  # a column of ids; "audio": the name of the audio file; "row": file's name and row
 
@@ -250,6 +273,8 @@ class HuggingFace(_Layout):
     def _place(self) -> HuggingFace:
         if (self.hub is None) != (self.revision is None):
             raise ValueError('`hub` and `revision` (a commit, or a branch such as "main") belong together')
+        if self.gated and self.hub is None:
+            raise ValueError("`gated` belongs to a dataset of a `hub`")
         return self
 
 
@@ -281,15 +306,76 @@ class Select(_Strict):
     random: bool = False  # in the order of the SHA-256 of their ids, which is the same everywhere
 
 
+class DownloadFile(_Strict):
+    """A file to download, or several of one pattern: one for each of `ids`, which replace {id} in `url` and `to`."""
+
+    url: Address
+    to: Text | None = None  # below the dataset's folder; as if nothing is said, the last part of `url`
+    ids: list[Line] = []
+    bytes: Annotated[int, Field(gt=0)] | None = None
+    sha256: Sha256 | dict[str, Sha256] | None = None  # with `ids`, a table: id = digest
+    unpack: bool = False  # a zip or tar archive, whose files go into the folder `to` (".": the dataset's own)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DownloadFile:
+        if self.url.startswith("http://") and self.sha256 is None:
+            raise ValueError(f"{self.url!r} is not encrypted; give its `sha256`, or an address with https://")
+        if bool(self.ids) != ("{id}" in self.url):
+            raise ValueError("`ids` and {id} in `url` belong together")
+        if self.ids and (self.bytes is not None or isinstance(self.sha256, str)):
+            raise ValueError("with `ids` there are several files: `sha256` is a table (id = digest), and no `bytes`")
+        if not self.ids and isinstance(self.sha256, dict):
+            raise ValueError("`sha256` of one file is a text of 64 hexadecimal digits")
+        if isinstance(self.sha256, dict) and set(self.sha256) != set(self.ids):
+            odd = sorted(set(self.sha256) ^ set(self.ids))[0]
+            raise ValueError(f"`sha256` and `ids` should name the same ids; {odd!r} is in one of them alone")
+        if self.unpack and self.to is None:
+            raise ValueError('`unpack` needs `to`: the folder that it is unpacked into (".": the dataset\'s own)')
+        if self.to not in (None, "."):
+            _inside(str(self.to))
+        return self
+
+
+class DownloadHub(_Strict):
+    """Files of a dataset repository on the Hugging Face hub, copied into the dataset's folder as they lie there."""
+
+    repository: Repository
+    revision: Revision  # a commit pins
+    files: Annotated[list[Inside], Field(min_length=1)]  # paths, or with * patterns
+    gated: bool = False  # whether its conditions have to be accepted first
+
+
+class Download(_Strict):
+    """What `diarbench data get` may download. The rest is told by the card's `steps`."""
+
+    terms: Address | None = None  # a page with terms that have to be agreed to before
+    files: list[DownloadFile] = []
+    hub: DownloadHub | None = None
+
+
+class Version(_Strict):
+    """Another version of the references, told by its seconds of speech or its digest."""
+
+    speech: float | None = None
+    reference_sha256: Sha256 | None = None
+
+
 class Expect(_Strict):
     """Facts to check a dataset against."""
 
     recordings: int | None = None
     hours: float | None = None
-    speakers: int | None = None
+    minutes: float | None = None  # per recording, their mean
+    speakers: int | None = None  # different ones
+    speakers_each: Annotated[tuple[int, int], Field(strict=False)] | None = None  # in a recording: fewest, most
     speech: float | None = None  # s, turns added up, overlapped speech as often as it has speakers
+    overlap: Annotated[float, Field(ge=0, le=100)] | None = None  # % of the time with speech in which several speak
     sample_rate: int | None = None  # Hz, of the files; another rate is refused
+    version: Line | None = None  # of the references: "only_words"
+    versions: dict[str, Version] = {}  # others that are about, by name
     reference_sha256: Sha256 | None = None  # of the references, as `diarbench.loaders.facts` takes it; else refused
+    uem_sha256: Sha256 | None = None  # of the scoring regions, sorted by id, as diarbench writes UEM
+    list_sha256: Sha256 | None = None  # of the recordings' ids, sorted, each with a line end
 
 
 LAYOUTS = ("folder", "kaldi", "pyannote", "lhotse", "huggingface", "wheel", "simulate")
@@ -302,6 +388,9 @@ class DatasetCard(_Strict):
     uem: Text  # a UEM file or a folder of them; "layout": regions that the layout has; or "whole-file", to be said
     licence: Line
     get: Line  # how to get the data, in a line
+    steps: Text | None = None  # the same step by step, for people
+    corpus: CorpusName | None = None  # "ami": what systems say they were trained on
+    part: Part | None = None  # of the corpus
     source: Line | None = None
     description: Text | None = None
     synthetic: bool = False
@@ -317,6 +406,7 @@ class DatasetCard(_Strict):
     wheel: WheelFiles | None = None
     simulate: Simulate | None = None
     select: Select = Select()
+    download: Download = Download()
     expect: Expect = Expect()
 
     @model_validator(mode="after")
@@ -324,6 +414,8 @@ class DatasetCard(_Strict):
         if sum(getattr(self, table) is not None for table in LAYOUTS) != 1:
             tables = ", ".join(f"[{table}]" for table in LAYOUTS[:-1])
             raise ValueError(f"say where the data is, by exactly one of the tables {tables} and [{LAYOUTS[-1]}]")
+        if self.part is not None and self.corpus is None:
+            raise ValueError("`part` is part of a `corpus`: name that too")
         return self
 
 

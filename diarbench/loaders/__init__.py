@@ -64,6 +64,8 @@ class Dataset:
             "title",
             "licence",
             "get",
+            "corpus",
+            "part",
             "source",
             "description",
             "synthetic",
