@@ -24,7 +24,8 @@ from pydantic import (
     model_validator,
 )
 
-from diarbench.errors import CardError, did_you_mean
+from diarbench.cardproblems import TABLE, TEXT, explain
+from diarbench.errors import CardError
 from diarbench.files import digest_of
 
 # A card's name is a folder of the results and a word on the command line.
@@ -93,12 +94,11 @@ Revision = Annotated[Line, AfterValidator(_revision)]
 
 
 def _kind_of_digests(value: Any) -> str:
-    return _TABLE if isinstance(value, dict) else _TEXT
+    return TABLE if isinstance(value, dict) else TEXT
 
 
-_TEXT, _TABLE = "(a text)", "(a table)"  # not shown: pydantic puts them into the place of an error
 Digests = Annotated[
-    Annotated[Sha256, Tag(_TEXT)] | Annotated[dict[Inside, Sha256], Tag(_TABLE)], Discriminator(_kind_of_digests)
+    Annotated[Sha256, Tag(TEXT)] | Annotated[dict[Inside, Sha256], Tag(TABLE)], Discriminator(_kind_of_digests)
 ]
 
 
@@ -469,7 +469,7 @@ def read_card(path: Path, kind: type[Card]) -> Card:
     try:
         return kind.model_validate(tomllib.loads(text))
     except ValidationError as error:
-        raise CardError(_explain(path, text, kind, error)) from error
+        raise CardError(explain(path, text, kind, error)) from error
     except (ValueError, RecursionError) as error:  # beside TOMLDecodeError: numbers too long, brackets too deep
         raise CardError(f"{path}: not valid TOML: {error}") from error
 
@@ -513,85 +513,3 @@ def check_name(name: str, path: Path) -> str:
 def _short(value: Option) -> str:
     text = str(value)
     return text if re.fullmatch(r"[A-Za-z0-9._-]{1,30}", text) else digest_of(value)[:8]
-
-
-# pydantic's words for these speak of Python.
-_SHOULD = {
-    "bool_type": "should be true or false",
-    "dict_type": "should be a table",
-    "float_type": "should be a number",
-    "int_type": "should be a whole number",
-    "list_type": "should be a list",
-    "model_type": "should be a table",
-    "string_pattern_mismatch": "should be 64 hexadecimal digits in lower case",
-    "string_too_short": "should not be empty",
-    "string_type": "should be a text",
-    "too_short": "should not be empty",
-    "tuple_type": "should be a list",
-}
-
-
-def _explain(path: Path, text: str, kind: type[BaseModel], error: ValidationError) -> str:
-    """The first problem in one line; how many more there are."""
-    # A mistyped key is both unknown and missing; the first says more.
-    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    first = problems[0]
-    keys = [str(part) for part in first["loc"] if part not in (_TEXT, _TABLE)]
-    line = _line_of(text, keys)
-    where = f"{path}, line {line}" if line else f"{path}"
-    dotted = ".".join(keys)
-    if first["type"] == "extra_forbidden":
-        what = f"unknown key {dotted!r}{did_you_mean(keys[-1], _known_keys(kind, keys[:-1]))}"
-    elif first["type"] == "missing":
-        what = f"the key {dotted!r} is missing"
-    elif first["type"] == "value_error":
-        what = (f"[{dotted}]: " if dotted else "") + str(first["ctx"]["error"])
-    else:
-        found = repr(first["input"])
-        found = found if len(found) <= 60 else f"{found[:60]}..."
-        what = f"{dotted!r} {_SHOULD.get(first['type']) or first['msg'].removeprefix('Input ')}, found {found}"
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{where}: {what}{more}"
-
-
-def _known_keys(kind: type[BaseModel], keys: list[str]) -> list[str]:
-    """The keys that are allowed in the table that `keys` leads to."""
-    model: Any = kind
-    for key in keys:
-        field = model.model_fields.get(key) if hasattr(model, "model_fields") else None
-        if field is None:
-            # a free name, as in [weights.NAME]: the table's own type is already in `model`
-            continue
-        model = _model_in(field.annotation) or model
-    return list(model.model_fields)
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for part in getattr(annotation, "__args__", ()):
-        if found := _model_in(part):
-            return found
-    return None
-
-
-def _line_of(text: str, keys: list[str]) -> int | None:
-    """The line that sets the dotted key, or that opens the nearest table around it; TOML readers don't say."""
-    best: tuple[int, int] | None = None
-    table: list[str] = []
-    in_text = False  # of several lines, in triple quotes
-    for number, line in enumerate(text.split("\n"), start=1):
-        was_in_text, in_text = in_text, in_text ^ (len(re.findall(r'"""|\'\'\'', line)) % 2 == 1)
-        if was_in_text:
-            continue
-        if header := re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]", line):
-            table = [part.strip().strip("\"'") for part in header[1].split(".")]
-            here = table
-        elif setting := re.match(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*[\w"'-]+)*)\s*=""", line):
-            here = table + [part.strip().strip("\"'") for part in setting[1].split(".")]
-        else:
-            continue
-        shared = min(len(here), len(keys))
-        if here[:shared] == keys[:shared] and shared > (best[0] if best else 0):
-            best = (shared, number)
-    return best[1] if best else None

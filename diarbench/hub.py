@@ -2,7 +2,7 @@
 
 The cache is `$HF_HUB_CACHE`, or `$HF_HOME/hub`, or `~/.cache/huggingface/hub`, where other programs keep theirs too:
 
-    models--OWNER--NAME/refs/REVISION          the commit that a branch or tag was at
+    models--OWNER--NAME/refs/REVISION          the commit that a branch or tag was at; or datasets--OWNER--NAME
     models--OWNER--NAME/snapshots/COMMIT/...   its files: links to blobs, of which large ones are named by their SHA-256
 
 What is there needs no library; fetching goes through `huggingface_hub`, which is imported only then.
@@ -21,9 +21,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from diarbench.errors import DiarbenchError, InputError, MissingRequirementError, StoreError
 from diarbench.fetch import offline
+
+Kind: TypeAlias = Literal["model", "dataset"]
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TRUE = {"1", "ON", "YES", "TRUE"}  # as huggingface_hub reads its switches
@@ -71,9 +74,11 @@ def files_in(folder: Path, patterns: Sequence[str]) -> list[str]:
     return sorted(found)
 
 
-def cached(cache: Path, repository: str, revision: str, patterns: Sequence[str]) -> Snapshot | None:
+def cached(
+    cache: Path, repository: str, revision: str, patterns: Sequence[str], kind: Kind = "model"
+) -> Snapshot | None:
     """What a folder laid out as the hub's cache holds of a repository; None unless it has a file for each pattern."""
-    place = cache / f"models--{repository.replace('/', '--')}"
+    place = cache / f"{kind}s--{repository.replace('/', '--')}"
     commit = revision
     if not _COMMIT.fullmatch(revision):
         try:
@@ -88,7 +93,9 @@ def cached(cache: Path, repository: str, revision: str, patterns: Sequence[str])
     return Snapshot(folder, commit)
 
 
-def fetch_snapshot(repository: str, revision: str, patterns: Sequence[str], *, gated: bool = False) -> Snapshot:
+def fetch_snapshot(
+    repository: str, revision: str, patterns: Sequence[str], *, gated: bool = False, kind: Kind = "model"
+) -> Snapshot:
     """The files of a repository at a commit, branch or tag: from the hub's cache, or fetched into it.
 
     A commit whose files are all named and all there is not asked for again. A branch is looked up once per process,
@@ -97,20 +104,20 @@ def fetch_snapshot(repository: str, revision: str, patterns: Sequence[str], *, g
     they can't be written.
     """
     cache = hub_cache()
-    here = cached(cache, repository, revision, patterns)
+    here = cached(cache, repository, revision, patterns, kind)
     if switch := why_offline():
         if here is not None:
             return here
         raise MissingRequirementError(
             f"{repository} ({revision}) is not on this machine ({cache}) and {switch} is set; unset "
-            f"it, or {_by_hand(repository)}"
+            f"it, or {_by_hand(repository, kind)}"
         )
-    if here is not None and _COMMIT.fullmatch(revision) and _is_whole(cache, repository, revision, patterns):
+    if here is not None and _COMMIT.fullmatch(revision) and _is_whole(cache, repository, revision, patterns, kind):
         return here
-    return _fetched(cache, repository, revision, tuple(patterns), gated, _endpoint())
+    return _fetched(cache, repository, revision, tuple(patterns), gated, _endpoint(), kind)
 
 
-def _is_whole(cache: Path, repository: str, commit: str, patterns: Sequence[str]) -> bool:
+def _is_whole(cache: Path, repository: str, commit: str, patterns: Sequence[str], kind: Kind) -> bool:
     """Whether a snapshot with a file for each pattern has all of them: the library kept a list of what there is."""
     if not any("*" in pattern for pattern in patterns):
         return True
@@ -121,7 +128,12 @@ def _is_whole(cache: Path, repository: str, commit: str, patterns: Sequence[str]
         return True
     try:
         huggingface_hub.snapshot_download(
-            repository, revision=commit, allow_patterns=list(patterns), cache_dir=cache, local_files_only=True
+            repository,
+            repo_type=kind,
+            revision=commit,
+            allow_patterns=list(patterns),
+            cache_dir=cache,
+            local_files_only=True,
         )
     except LocalEntryNotFoundError:
         return False
@@ -132,30 +144,36 @@ def _endpoint() -> str:
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
-def _by_hand(repository: str) -> str:
+def _by_hand(repository: str, kind: Kind) -> str:
     name = repository.split("/")[1]
+    if kind == "dataset":
+        return (
+            f"fetch it elsewhere (`hf download --repo-type dataset {repository} --local-dir DIR`) and write root = "
+            '"DIR" instead of `hub` and `revision` in the card'
+        )
     return f"fetch it elsewhere (`hf download {repository} --local-dir DIR/{name}`) and say --weights DIR"
 
 
 @lru_cache(maxsize=256)
 def _fetched(
-    cache: Path, repository: str, revision: str, patterns: tuple[str, ...], gated: bool, endpoint: str
+    cache: Path, repository: str, revision: str, patterns: tuple[str, ...], gated: bool, endpoint: str, kind: Kind
 ) -> Snapshot:
     try:
         import huggingface_hub
     except ImportError as error:
         raise MissingRequirementError(
-            f"fetching {repository} needs huggingface_hub: pip install huggingface_hub; or {_by_hand(repository)}"
+            f"fetching {repository} needs huggingface_hub: pip install huggingface_hub; or {_by_hand(repository, kind)}"
         ) from error
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         with _quiet():
             if _COMMIT.fullmatch(revision):  # else it would try again and again, for 23 s, before it says why not
-                huggingface_hub.HfApi(endpoint).model_info(repository, revision=revision, timeout=10)
+                huggingface_hub.HfApi(endpoint).repo_info(repository, repo_type=kind, revision=revision, timeout=10)
             folder = Path(
                 huggingface_hub.snapshot_download(
                     repository,
+                    repo_type=kind,
                     revision=revision,
                     allow_patterns=list(patterns),
                     cache_dir=cache,
@@ -164,16 +182,16 @@ def _fetched(
                 )
             )
     except LocalEntryNotFoundError as error:  # what it says when the hub failed and nothing is here; why is behind it
-        raise _explain(error.__cause__ or error, repository, revision, gated, endpoint) from error
+        raise _explain(error.__cause__ or error, repository, revision, gated, endpoint, kind) from error
     except Exception as error:
-        raise _explain(error, repository, revision, gated, endpoint) from error
+        raise _explain(error, repository, revision, gated, endpoint, kind) from error
     try:
         files_in(folder, patterns)
     except MissingRequirementError:
         lacking = [pattern for pattern in patterns if not _any(folder, pattern)]
         raise InputError(
             f"{repository} ({revision}, commit {folder.name[:8]}) has no file {lacking[0]!r}; see "
-            f"{endpoint}/{repository}/tree/{revision}, and correct `files` in the card"
+            f"{_page(endpoint, repository, kind)}/tree/{revision}, and correct `files` in the card"
         ) from None
     return Snapshot(folder, folder.name)
 
@@ -204,12 +222,18 @@ def _quiet() -> Iterator[None]:
             enable_progress_bars()
 
 
-def _explain(error: BaseException, repository: str, revision: str, gated: bool, endpoint: str) -> DiarbenchError:
+def _page(endpoint: str, repository: str, kind: Kind) -> str:
+    return f"{endpoint}/{'datasets/' if kind == 'dataset' else ''}{repository}"
+
+
+def _explain(
+    error: BaseException, repository: str, revision: str, gated: bool, endpoint: str, kind: Kind
+) -> DiarbenchError:
     """What went wrong and what to do about it, in one line without the token."""
     from huggingface_hub import errors
 
     endpoint = _without_password(endpoint)
-    page = f"{endpoint}/{repository}"
+    page = _page(endpoint, repository, kind)
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
     said = str(getattr(response, "headers", {}).get("X-Error-Message", ""))
@@ -229,9 +253,10 @@ def _explain(error: BaseException, repository: str, revision: str, gated: bool, 
             "set HF_TOKEN to it (or run `hf auth login`)"
         )
     if isinstance(error, errors.RepositoryNotFoundError):
+        what = "repository" if kind == "model" else "dataset"
         return InputError(
-            f"there is no repository {repository} on {endpoint}, or it is private: check `hub` in the card; for a "
-            "private one set HF_TOKEN to a token that may read it"
+            f"there is no {what} {repository} on {endpoint}, or it is private: check `hub` in the card; for a private "
+            "one set HF_TOKEN to a token that may read it"
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return InputError(f"{repository} has no revision {revision!r}: see {page}/commits/main, and correct the card")
@@ -247,7 +272,7 @@ def _explain(error: BaseException, repository: str, revision: str, gated: bool, 
         )
     return MissingRequirementError(
         f"{repository} can't be fetched from {endpoint} ({_reason(error, status)}): check the network and run the same "
-        f"command again (what was fetched is kept), or {_by_hand(repository)}"
+        f"command again (what was fetched is kept), or {_by_hand(repository, kind)}"
     )
 
 
