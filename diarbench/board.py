@@ -99,15 +99,17 @@ def _chosen(runs: list[RunFolder], key: str, names: Sequence[str] | None) -> lis
     return [run for run in runs if names is None or run.run[key] in names]
 
 
-def _newest_version(name: str, runs: Sequence[RunFolder], stored: Mapping[str, StoredDataset]) -> StoredDataset:
+def _newest_version(
+    name: str, runs: Sequence[RunFolder], stored: Mapping[tuple[str, str], StoredDataset]
+) -> StoredDataset:
     newest = max((run for run in runs if run.run["dataset"] == name), key=lambda run: run.newest)
     digest = newest.run["identity"]["dataset"]
-    if digest not in stored:
+    if (name, digest) not in stored:
         raise StoreError(
             f"{newest.path}: the references of {name} (version {digest[:12]}) are not stored beside the runs; "
             "copy the folder _datasets too, or run the system again"
         )
-    return stored[digest]
+    return stored[name, digest]
 
 
 def _column(dataset: StoredDataset, limit: int | None) -> Column:
@@ -402,7 +404,10 @@ def _load_problems(run: RunFolder, column: Column, score: Score) -> list[str]:
 
 
 def _system_identity(run: RunFolder) -> str:
-    return str(sorted(run.run["identity"]["system"].items()))
+    """What is the same on all datasets; a file called as one of them is of that alone (a replay's outputs)."""
+    identity = run.run["identity"]["system"]
+    files = {name: digest for name, digest in identity.get("files", {}).items() if name != run.run["dataset"]}
+    return str(sorted({**identity, "files": files}.items()))
 
 
 def _complexity(runs: Sequence[RunFolder]) -> Complexity | None:

@@ -14,14 +14,17 @@ from typing import Any, Literal
 from packaging.requirements import InvalidRequirement, Requirement
 
 import diarbench
-from diarbench.cards import SystemSpec
+from diarbench.cards import DatasetCard, SystemSpec
 from diarbench.errors import CardError, DiarbenchError, InputError, MissingRequirementError
 from diarbench.files import digest_of, sha256_of
-from diarbench.loaders import Dataset
+from diarbench.loaders import Dataset, data_roots
 from diarbench.types import Recording
 from diarbench.weights import Found, check_folder, find_weights, folder_digests
 
 Device = Literal["cpu", "cuda"]
+
+_REPLAY = "diarbench.adapters:Replay"
+_ANY = "hypotheses"  # what a replay's one folder for all datasets is called, and what the adapter is given
 
 _NO_GPU = "--device cuda: no NVIDIA GPU with a driver is found here; use --device cpu or auto"
 
@@ -86,8 +89,9 @@ def plan(
     """All jobs, ordered by system. `device` "auto" means the GPU where there is one and the system can use it;
     `weights` is a folder in which weights are looked for first.
 
-    Raises CardError for a card that contradicts itself; a system that lacks something is planned with its
-    problem, so that the others go on. Raises InputError where a GPU is asked for and there is none, or `weights` is no
+    Of a replay whose card names a folder for each dataset, each job has that dataset's alone. Raises CardError for a
+    card that contradicts itself; a system that lacks something is planned with its problem, so that the others go on.
+    Raises InputError where a GPU is asked for and there is none, or `weights` is no
     folder.
     """
     from diarbench.measure.machine import gpus
@@ -97,14 +101,51 @@ def plan(
         raise InputError(_NO_GPU)
     jobs = []
     for spec in systems:
-        prepared = prepare(spec, weights)
         on: Device = "cuda" if has_gpu and "cuda" in spec.card.devices else "cpu"
-        if on not in spec.card.devices and prepared.problem is None:
-            prepared = replace(prepared, problem=f"runs on {spec.card.devices[0]} only, not on the {on}")
+        by_dataset = is_replay(spec) and _ANY not in spec.card.files
+        once = None if by_dataset else _placed(prepare(spec, weights), on)
         for dataset in datasets:
+            prepared = once or _placed(_prepare_replay(spec, dataset.name), on)
             recordings = tuple(labelled.recording for labelled in dataset.recordings)[:limit]
             jobs.append(Job(prepared, dataset, recordings, on, threads))
     return jobs
+
+
+def is_replay(spec: SystemSpec) -> bool:
+    """Whether it is stored outputs (`Replay`), which need no audio."""
+    return spec.card.adapter == _REPLAY
+
+
+def without_audio(card: DatasetCard) -> DatasetCard | None:
+    """The dataset as it is read where nothing needs its audio: its references and regions, and so the same digest.
+
+    None where only the audio tells what is scored, or where the layout always says where audio is.
+    """
+    if card.uem == "whole-file":
+        return None
+    for name in ("folder", "kaldi", "pyannote"):
+        layout = getattr(card, name)
+        if layout is not None:
+            return card.model_copy(update={name: layout.model_copy(update={"audio": "none"})})
+    return None
+
+
+def _placed(prepared: Prepared, on: Device) -> Prepared:
+    devices = prepared.spec.card.devices
+    if on in devices or prepared.problem is not None:
+        return prepared
+    return replace(prepared, problem=f"runs on {devices[0]} only, not on the {on}")
+
+
+def _prepare_replay(spec: SystemSpec, dataset: str) -> Prepared:
+    """A replay as it is of one dataset: with the outputs that its card names for it, whatever else is there."""
+    place = {dataset: spec.card.files[dataset]} if dataset in spec.card.files else {}
+    prepared = prepare(spec.model_copy(update={"card": spec.card.model_copy(update={"files": place})}))
+    problem = prepared.problem
+    if not place:
+        problem = f'no outputs of {dataset}: its card\'s [files] lacks {dataset} = "a folder of RTTM, or one RTTM file"'
+    found = prepared.files.get(dataset)
+    return replace(prepared, files={_ANY: found} if found is not None else {}, problem=problem)
 
 
 def choose_device(device: str, specs: Sequence[SystemSpec]) -> Device:
@@ -181,13 +222,17 @@ def find_adapter(spec: SystemSpec) -> Adapter:
 
 
 def find_file(spec: SystemSpec, name: str, place: str) -> tuple[Path, str]:
-    """A local file or folder that a card names, and its digest. Raises MissingRequirementError."""
-    path = spec.folder / os.path.expanduser(place)
-    if path.is_dir():
-        return path, digest_of([list(item) for item in folder_digests(path).items()])
-    if not path.is_file():
-        raise MissingRequirementError(f"its file {name!r} is not there: {path}")
-    return path, sha256_of(path)
+    """A local file or folder that a card names, and its digest: beside the card, in one of the data folders
+    ($DIARBENCH_DATA), or absolute. Raises MissingRequirementError."""
+    wanted = Path(os.path.expanduser(place))
+    roots = [] if wanted.is_absolute() or place.startswith("~") else data_roots()
+    for path in (spec.folder / wanted, *(root / wanted for root in roots)):
+        if path.is_dir():
+            return path, digest_of([list(item) for item in folder_digests(path).items()])
+        if path.is_file():
+            return path, sha256_of(path)
+    also = f", nor in {os.pathsep.join(map(str, roots))} (DIARBENCH_DATA)" if roots else ""
+    raise MissingRequirementError(f"its file {name!r} is not there: {spec.folder / wanted}{also}")
 
 
 def missing_requirements(requires: Iterable[str]) -> list[str]:

@@ -364,10 +364,10 @@ def find_runs(roots: Sequence[Path]) -> list[RunFolder]:
     return [RunFolder(path.parent) for root in roots for path in sorted(root.glob("*/*/*/*/*/run.json"))]
 
 
-def find_datasets(roots: Sequence[Path]) -> dict[str, StoredDataset]:
-    """Stored datasets by digest."""
+def find_datasets(roots: Sequence[Path]) -> dict[tuple[str, str], StoredDataset]:
+    """Stored datasets by name and digest: two channels of a corpus have the same references and scoring regions."""
     found = [StoredDataset(path.parent) for root in roots for path in sorted(root.glob("*/_datasets/*/*/dataset.json"))]
-    return {dataset.facts["digest"]: dataset for dataset in found}
+    return {(dataset.facts["name"], dataset.facts["digest"]): dataset for dataset in found}
 
 
 def find_machines(roots: Sequence[Path]) -> dict[str, dict[str, Any]]:

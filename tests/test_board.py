@@ -328,6 +328,21 @@ def test_datasets_from_different_versions_of_a_system(shelf: Shelf):
     shelf.run(dataset="d", identity={"code": "1"})
     shelf.run(dataset="e", identity={"code": "2"})
     assert "different versions of the system" in shelf.entry().problems[0]
+
+
+def test_what_a_replay_has_of_one_dataset_is_no_version_of_it(shelf):
+    for name in "de":
+        shelf.dataset(name)
+        shelf.run(dataset=name, identity={"code": "1", "files": {name: f"outputs on {name}"}})
+    assert shelf.entry().problems == ()
+
+
+def test_two_channels_of_a_corpus_have_one_digest_and_two_columns(shelf):
+    """Their references and scoring regions are the same."""
+    assert shelf.dataset("d", "21") == shelf.dataset("d2", "1")
+    shelf.run(dataset="d", version="21")
+    shelf.run(dataset="d2", version="1")
+    assert [column.name for column in shelf.board().columns] == ["d", "d2"]
     assert shelf.entry(datasets=["d"]).problems == ()
 
 

@@ -12,7 +12,7 @@ import diarbench.measure.machine
 from diarbench.cards import DatasetCard, SystemCard, SystemSpec, expand, read_card
 from diarbench.errors import CardError, InputError
 from diarbench.loaders import Dataset
-from diarbench.plan import Adapter, find_adapter, missing_requirements, plan, prepare
+from diarbench.plan import Adapter, find_adapter, missing_requirements, plan, prepare, without_audio
 from diarbench.types import LabelledRecording, Recording, Turns
 
 NUMPY = importlib.metadata.version("numpy")
@@ -272,3 +272,69 @@ def test_a_release_candidate_will_do(monkeypatch):
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.1.0rc1")
     assert missing_requirements(["torch>=2"]) == []
     assert missing_requirements(["torch>=2.1"]) == ["torch>=2.1"]
+
+
+# --- replays
+
+
+REPLAY = "diarbench.adapters:Replay"
+
+
+def test_each_job_of_a_replay_has_its_datasets_outputs_alone(spec, dataset, cards):
+    family = cards.path / "systems" / "fam"
+    for name in ("d", "e"):
+        (family / name).mkdir()
+        (family / name / "a.rttm").write_text(f"SPEAKER a 1 0 1 <NA> <NA> {name} <NA> <NA>\n")
+    other, third = replace(dataset, name="e"), replace(dataset, name="f")
+    stored = spec('[files]\nd = "d"\ne = "e"\ng = "gone"\n', adapter=REPLAY)
+    one, two, none = plan([stored], [dataset, other, third], device="cpu", threads=1, limit=None)
+    assert [dict(job.system.files) for job in (one, two)] == [{"hypotheses": family / name} for name in "de"]
+    assert one.key != two.key
+    assert (one.system.problem, two.system.problem) == (None, None)
+    assert none.system.problem is not None
+    assert "no outputs of f: its card's [files] lacks f = " in none.system.problem
+    before = two.key
+    (family / "d" / "a.rttm").write_text("")
+    again = plan([stored], [dataset, other], device="cpu", threads=1, limit=None)
+    assert (again[0].key != one.key, again[1].key) == (True, before)
+
+
+def test_a_replay_of_one_folder_has_it_for_all_datasets(spec, dataset, cards):
+    (cards.path / "systems" / "fam" / "all.rttm").write_text("")
+    stored = spec('[files]\nhypotheses = "all.rttm"\n', adapter=REPLAY)
+    jobs = plan([stored], [dataset, replace(dataset, name="e")], device="cpu", threads=1, limit=None)
+    assert {job.system.problem for job in jobs} == {None}
+    assert len({str(job.system.files) for job in jobs}) == 1
+
+
+def test_files_lie_in_data_folders_too(spec, cards, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIARBENCH_DATA", str(tmp_path / "data"))
+    (tmp_path / "data" / "tool").mkdir(parents=True)
+    one = spec('[files]\nhere = "tool"\n')
+    assert prepare(one).files == {"here": tmp_path / "data" / "tool"}
+    beside = cards.path / "systems" / "fam" / "tool"
+    beside.write_text("")
+    assert prepare(one).files == {"here": beside}
+    lacking = prepare(spec('[files]\nhere = "gone"\n')).problem
+    assert lacking is not None
+    assert lacking.endswith(f"gone, nor in {tmp_path / 'data'} (DIARBENCH_DATA)")
+
+
+@pytest.mark.parametrize(
+    ("uem", "layout", "can"),
+    [
+        ("all.uem", "[folder]", True),
+        ("all.uem", "[kaldi]", True),
+        ("layout", '[pyannote]\nprotocol = "A.B.C"', True),
+        ("whole-file", "[folder]", False),
+        ("layout", "[huggingface]", False),
+    ],
+)
+def test_which_datasets_can_do_without_their_audio(cards, uem, layout, can):
+    path = cards.dataset("silent", f'title = "S"\nuem = "{uem}"\nlicence = "CC0"\nget = "here"\n{layout}\n')
+    silent = without_audio(read_card(path, DatasetCard))
+    assert (silent is not None) is can
+    if silent is not None:
+        table = silent.folder or silent.kaldi or silent.pyannote
+        assert table is not None
+        assert table.audio == "none"

@@ -19,7 +19,7 @@ from diarbench.cli.common import (
     note,
     print_json,
 )
-from diarbench.errors import InputError
+from diarbench.errors import AudioError, InputError
 
 if TYPE_CHECKING:
     from diarbench.loaders import Dataset
@@ -70,7 +70,7 @@ def run(
     from diarbench.execute import execute
     from diarbench.files import write_whole
     from diarbench.measure.machine import fingerprint, machine_name
-    from diarbench.plan import plan
+    from diarbench.plan import is_replay, plan
     from diarbench.registry import Registry
     from diarbench.rttm import check_id
     from diarbench.scoring import RULES, find_rule
@@ -78,9 +78,10 @@ def run(
     registry = Registry.standard(cards)
     title, wanted_systems, wanted_datasets, default_rule = _wanted(registry, report, systems, datasets)
     ranking = find_rule(rule or default_rule)
+    specs = registry.choose_systems(wanted_systems)
     jobs = plan(
-        registry.choose_systems(wanted_systems),
-        load_datasets(registry, wanted_datasets),
+        specs,
+        load_datasets(registry, wanted_datasets, needs_audio=not all(map(is_replay, specs))),
         device=device.value,
         threads=threads,
         limit=limit,
@@ -124,15 +125,24 @@ def run(
         raise typer.Exit(1)
 
 
-def load_datasets(registry: Registry, wanted: list[str]) -> list[Dataset]:
-    """Datasets by name, checked; making one shows its progress."""
+def load_datasets(registry: Registry, wanted: list[str], *, needs_audio: bool = True) -> list[Dataset]:
+    """Datasets by name, checked; making one shows its progress. Where no system needs audio, references and scoring
+    regions will do, and what is wrong with the audio is told."""
     from diarbench.loaders import load_dataset
+    from diarbench.plan import without_audio
 
     loaded = []
     for name, (path, card) in registry.choose_datasets(wanted).items():
         if card.simulate is not None:
             note(f"{name}: simulated conversations are made once and kept in the cache; this takes a while")
-        dataset = load_dataset(name, path, card)
+        try:
+            dataset = load_dataset(name, path, card)
+        except AudioError as error:
+            silent = None if needs_audio else without_audio(card)
+            if silent is None:
+                raise
+            dataset = load_dataset(name, path, silent)
+            note(f"{name}: without its audio, which stored outputs don't need ({error})")
         for text in dataset.notes:
             note(text)
         loaded.append(dataset)

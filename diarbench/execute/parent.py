@@ -77,21 +77,28 @@ def execute(
         sum(recording.duration for part in work for recording in part.missing),
     )
     done, failures = 0, []
-    systems = [list(group) for _, group in groupby(work, key=lambda part: part.job.system.spec.name)]
+    names = list(dict.fromkeys(job.system.spec.name for job in jobs))
     with marked() as mark:
-        for position, group in enumerate(systems, start=1):
+        for (name, *_), parts in groupby(work, key=_process):
+            group = list(parts)
             for part in group:
                 part.refresh()
             missing = [part for part in group if part.missing]
             if not missing:
                 continue
-            progress.system(group[0].job.system.spec.name, position, len(systems))
+            progress.system(name, names.index(name) + 1, len(names))
             runner = _Runner(missing, machine_facts, progress, again, time_limit, mark)
             runner.run()
             done, kept = done + runner.done, kept + runner.kept
             failures += runner.failures
     folders = {(part.job.system.spec.name, part.job.dataset.name): part.folder for part in work}
     return Outcome(done, kept, tuple(failures), folders)
+
+
+def _process(part: _Work) -> tuple[Any, ...]:
+    """What jobs have in common that one process does: the system, and of a replay the dataset that its files are of."""
+    system = part.job.system
+    return system.spec.name, system.files, system.problem
 
 
 class _Work:
