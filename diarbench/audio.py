@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".w64", ".rf64", ".a
 # MP3 headers estimate the number of frames (measured: 114246 promised, 114048 decoded), so only a larger gap
 # means that audio is missing.
 _TOLERANCE = {".mp3": 0.1}  # s
+
+_MARGIN = 0.05  # s on both sides of a part that is resampled: longer than the filter
 
 # A header outside of this is damaged: resampling 1 Hz to 16 kHz would fill the memory.
 _SAMPLE_RATES = (1000, 1_000_000)  # Hz, lowest and highest
@@ -104,6 +107,38 @@ def decode(recording: Recording) -> Audio:
     if not np.isfinite(signal).all():
         raise AudioError(f"{recording.path}: holds samples that are no numbers (NaN or infinity)")
     return Audio(recording, resample(signal, rate, recording.sample_rate))
+
+
+def decode_part(recording: Recording, start: Seconds, samples: int) -> NDArray[np.float32]:
+    """So many samples from `start` on, (samples,): one channel, by the channel rule, at the recording's sample rate.
+
+    Only this part of the file is read, so that windows of long recordings cost no more than those of short ones.
+    Raises AudioError where the file can't be decoded or ends before, or where the rule leaves several channels.
+    """
+    import soundfile
+
+    if recording.path is None:
+        raise AudioError(f"{recording.id}: this dataset has no audio to train on")
+    target = recording.sample_rate
+    try:
+        with soundfile.SoundFile(str(recording.path)) as file:
+            check_channels(recording.path, file.channels, recording.channel)
+            rate = file.samplerate
+            margin = 0 if rate == target else round(_MARGIN * rate)
+            first = round(start * rate)
+            before = min(first, margin)
+            file.seek(first - before)
+            wanted = math.ceil(samples * rate / target) + before + margin
+            part = file.read(wanted, dtype="float32", always_2d=True)
+    except (RuntimeError, OSError) as error:
+        raise AudioError(f"{recording.path}: decoding from {start:g} s on failed ({_reason(error)})") from error
+    signal = _select_channels(part.T, recording.channel)
+    found = resample(signal, rate, target)[0, round(before * target / rate) :][:samples]
+    if len(found) < samples - 1:
+        raise AudioError(f"{recording.path}: ends before {start + samples / target:.3f} s, as its header had promised")
+    if not np.isfinite(found).all():
+        raise AudioError(f"{recording.path}: holds samples that are no numbers (NaN or infinity)")
+    return np.pad(found, (0, samples - len(found)))
 
 
 def resample(samples: Samples, rate: int, target: int) -> Samples:

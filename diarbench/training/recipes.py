@@ -1,0 +1,183 @@
+"""Recipes (TOML): from which network, on which data, by which stages, to which system card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from diarbench.cards import Line, Option, Text, Weights, read_card
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Whole = Annotated[int, Field(gt=0)]
+NotNegative = Annotated[int, Field(ge=0)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class New(_Strict):
+    """A network with random weights."""
+
+    front_end: Literal["wavlm", "fbank", "pyannet"] = "wavlm"
+    structure: str | dict[str, Any] | None = None  # of WavLM: a name, a .json file beside the recipe, or a table
+    head: dict[str, int] = {}  # what differs from DiariZen's Conformer head
+    shape: dict[str, int | list[int]] = {}  # of a PyanNet: what differs from segmentation-3.0
+    filters: Literal["random", "mel"] = "random"  # how WavLM's first convolution starts: "mel": pairs of band passes
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+
+class Pretrained(_Strict):
+    """A WavLM that others trained, under a new head."""
+
+    weights: Weights
+    layout: Literal["transformers", "torchaudio"] = "transformers"
+    structure: str = "wavlm-base-plus"
+    head: dict[str, int] = {}
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+
+class Start(_Strict):
+    """What training begins with: exactly one of these."""
+
+    system: Line | None = None  # a system of `wavlm_eend:WavlmEend`: its network
+    new: New | None = None
+    pretrained: Pretrained | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1  # of a `system` while it trains
+
+    @model_validator(mode="after")
+    def _one(self) -> Start:
+        if sum(one is not None for one in (self.system, self.new, self.pretrained)) != 1:
+            raise ValueError("say where training begins: `system`, [start.new] or [start.pretrained]")
+        return self
+
+
+class Data(_Strict):
+    """Datasets, by the names of their cards, and how they are cut into windows. Defaults are the pruning paper's."""
+
+    train: Annotated[list[Line], Field(min_length=1)]
+    development: Annotated[list[Line], Field(min_length=1)]
+    window: Positive = 8.0  # s
+    shift: Positive = 6.0  # s, of training windows
+    development_shift: Positive = 8.0  # s
+    development_windows: Whole | None = None  # at most, evenly chosen
+
+
+class _Training(_Strict):
+    """What all stages that train have in common."""
+
+    steps: Whole
+    batch: Whole = 16
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the training windows
+    window: Positive | None = None  # s, where it is not the data's
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warm_up: NotNegative = 0  # steps
+    clip: Positive | None = None
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    validate_every: Whole = 500
+    average: NotNegative = 5
+    patience: Whole | None = None
+
+
+class TrainStage(_Training):
+    """Learn to diarize: the powerset loss on the whole network."""
+
+    kind: Literal["train"]
+    rate: Positive = 1e-3
+    encoder_rate: Positive = 2e-5  # of WavLM
+    overlap: Whole | None = None  # a new classifier, for so many speakers at once
+
+
+class PruneStage(_Training):
+    """Close gates until the target is reached, then remove what is closed."""
+
+    kind: Literal["prune"]
+    sparsity: Fraction | None = None  # of the WavLM as a whole; or of its two parts:
+    cnn_sparsity: Annotated[float, Field(ge=0, lt=1)] | None = None
+    transformer_sparsity: Annotated[float, Field(ge=0, lt=1)] | None = None
+    measure: Literal["parameters", "macs"] = "parameters"
+    objective: Literal["distillation", "task", "both"] = "distillation"
+    target_warm_up: NotNegative  # steps in which the target grows
+    layers: list[NotNegative] | None = None  # that are distilled; as if nothing is said, thirds (of 24: quarters)
+    gates: Annotated[list[Literal["convolutions", "heads", "feed_forward", "attention_layers", "feed_forward_layers"]],
+                     Field(min_length=1)] = ["convolutions", "heads", "feed_forward"]  # fmt: skip
+    masks: Literal["reference", "clamp"] = "reference"
+    start: Literal["reference", "open"] = "reference"
+    rate: Positive = 2e-4
+    head_rate: Positive = 1e-3
+    gate_rate: Positive = 2e-2
+    multiplier_rate: Positive = 2e-2
+    average: NotNegative = 0  # the gates' last state is taken: earlier ones are of other sizes
+
+    @model_validator(mode="after")
+    def _target(self) -> PruneStage:
+        separate = self.cnn_sparsity is not None, self.transformer_sparsity is not None
+        if separate != ((self.sparsity is None),) * 2:
+            raise ValueError("give `sparsity`, or `cnn_sparsity` and `transformer_sparsity`")
+        if self.target_warm_up >= self.steps:
+            raise ValueError("`target_warm_up` should leave some of the `steps` to reach the target")
+        return self
+
+
+class DistilStage(_Training):
+    """Learn to make the teacher's states, with the structure as it is."""
+
+    kind: Literal["distil"]
+    rate: Positive = 2e-4
+    layers: list[NotNegative] | None = None
+
+
+class MagnitudeStage(_Training):
+    """Remove the units of least weight, in rounds, training after each. `steps` are those of one round."""
+
+    kind: Literal["magnitude"]
+    units: Literal["hidden", "linear"]
+    sparsity: Fraction
+    rounds: Whole = 4
+    rate: Positive = 1e-3
+
+
+class QuantizeStage(_Strict):
+    """Fewer bits: at once (with `calibration` windows for static scales), or after training that knows of them."""
+
+    kind: Literal["quantize"]
+    mode: Line
+    calibration: NotNegative = 64  # windows
+    training: TrainStage | None = None  # quantization-aware
+
+
+Stage = Annotated[TrainStage | PruneStage | DistilStage | MagnitudeStage | QuantizeStage, Field(discriminator="kind")]
+
+
+class CardTemplate(_Strict):
+    """The system card that a recipe ends with; what is measured or follows from the stages is added."""
+
+    title: Line
+    baseline: Line | None = None
+    licence: Line | None = None
+    description: Text | None = None
+    trained_on: list[Text] = []
+    options: dict[str, Option] = {}
+    embedding: Weights | None = None
+    plda: Weights | None = None
+
+
+class Recipe(_Strict):
+    """How a system was made, or will be."""
+
+    title: Line
+    description: Text | None = None
+    source: Line | None = None
+    seed: NotNegative = 3407
+    start: Start
+    data: Data
+    stages: Annotated[list[Stage], Field(min_length=1)]
+    card: CardTemplate
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a TOML file. Raises CardError with file, line, key, and what would be right."""
+    return read_card(path, Recipe)
