@@ -35,18 +35,22 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of ids, references, scoring regions, channel rule and sample rate, whatever their order.
+        """SHA-256 of ids, references, scoring regions, channel rule and sample rate, whatever their order; of simulated
+        conversations also how they are recorded.
 
         Two versions of a corpus differ in it, and never share a column. What the audio files hold is recorded
         per result instead, since hashing a corpus takes hours.
         """
         recordings = sorted(self.recordings, key=lambda one: one.recording.id)
-        few = {
+        few: dict[str, Any] = {
             "uem": format_uem({r.recording.id: r.uem for r in recordings}),
             "recordings": [r.recording.id for r in recordings],
             "channel": self.card.channel,
             "sample_rate": self.card.sample_rate,
         }
+        if self.card.simulate is not None and self.card.simulate.added:
+            # Rooms and noise are not in a reference. Cards that say nothing of them keep the digests they have had.
+            few["simulate"] = self.card.simulate.added
         # As one object with the references in it, which are never held all at once.
         return digest_of_parts(
             few, "reference", (format_rttm(r.recording.id, r.reference, digits=6) for r in recordings)

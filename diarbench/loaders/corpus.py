@@ -87,7 +87,8 @@ def labelled(
             f"{corpus.where}: [select] hours = {card.select.hours:g} is less than the recording {candidates[0]!r} takes"
         )
     notes = _notes(corpus, card, lowest, late)
-    if not corpus.is_part and not (corpus.uems is not None and set(corpus.uems) == set(ids)):
+    meant = card.expect.recordings == len(ids) or (corpus.uems is not None and set(corpus.uems) == set(ids))
+    if not corpus.is_part and not meant:
         notes += _left_out(corpus, references)
     return [chosen[recording_id] for recording_id in ids if recording_id in chosen], tuple(notes)
 

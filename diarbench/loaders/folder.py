@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from diarbench.audio import AUDIO_SUFFIXES
@@ -17,7 +18,7 @@ from diarbench.types import Spans, Turns
 def read_folder(root: Path, card: DatasetCard, folder: Folder) -> Corpus:
     """What lies in the folders. Raises InputError (or its kinds RttmError, AudioError)."""
     references = read_references(root / folder.reference)
-    audio = index_audio(root / folder.audio) if folder.audio != "none" else None
+    audio = None if folder.audio == "none" else find_audio(root, folder.audio)
     return Corpus(
         where=root,
         references=references,
@@ -25,12 +26,17 @@ def read_folder(root: Path, card: DatasetCard, folder: Folder) -> Corpus:
         audio=None if audio is None else {name: Signal(path, card.channel) for name, path in audio.items()},
         uems=read_card_uem(root, card),
         uem=str(root / card.uem),
-        ids=read_list(root / folder.list) if folder.list is not None else None,
+        ids=read_part(root / folder.list) if folder.list is not None else None,
         list=str(root / (folder.list or "")),
         is_part=folder.list is not None,
-        audio_hint="{id}.wav, .flac, .ogg, ...",
+        audio_hint=folder.audio if "{id}" in folder.audio else "{id}.wav, .flac, .ogg, ...",
         silent_hint="if nobody speaks in it, add an empty {id}.rttm",
     )
+
+
+def read_part(path: Path) -> list[str]:
+    """The ids of a part list: one per line, or those that a .uem file has regions of. Raises RttmError."""
+    return list(read_uem(path)) if path.suffix.lower() == ".uem" else read_list(path)
 
 
 def read_card_uem(root: Path, card: DatasetCard) -> dict[str, Spans] | None:
@@ -78,6 +84,40 @@ def read_uems(place: Path) -> dict[str, Spans]:
     return found
 
 
+def find_audio(root: Path, audio: str) -> dict[str, Path]:
+    """Audio files by recording id, in a folder below `root`, or of a pattern such as "*/{id}.Array1-01.wav".
+
+    Raises InputError for an id with two files, AudioError where there is no such folder, or nothing of that pattern.
+    """
+    if "{id}" not in audio:
+        return index_audio(root / audio)
+    if "**" in audio or audio.startswith("/") or ".." in audio.split("/"):
+        raise InputError(f"{root}: audio = {audio!r}: a pattern lies below the root, and `*` stands for part of a name")
+    found: dict[str, Path] = {}
+    for path, recording_id in _matches(root, audio):
+        if recording_id in found:
+            raise InputError(f"{path}: the recording id {recording_id!r} has another audio file: {found[recording_id]}")
+        found[recording_id] = path
+    if not found:
+        raise AudioError(f"{root}: no audio file is called {audio}")
+    return found
+
+
+def _matches(root: Path, pattern: str) -> Iterator[tuple[Path, str]]:
+    """Files of a pattern, sorted, each with what stands for {id}, the same wherever it is in the pattern."""
+    parts = [re.escape(part).replace(r"\*", "[^/]*") for part in pattern.split("{id}")]
+    wanted = re.compile(f"{parts[0]}(?P<id>[^/]+?){'(?P=id)'.join(parts[1:])}")
+    for path in sorted(root.glob(_no_brackets(pattern).replace("{id}", "*"))):
+        _check_name(path.parent, path.name)
+        if (match := wanted.fullmatch(path.relative_to(root).as_posix())) and not path.is_dir():
+            yield path, match["id"]
+
+
+def _no_brackets(pattern: str) -> str:
+    """A pattern in which [ and ? stand for themselves."""
+    return re.sub(r"([\[?])", r"[\1]", pattern)
+
+
 def index_audio(place: Path) -> dict[str, Path]:
     """Audio files by recording id (the name without its ending), sub-folders included; links to folders are not
     followed. Raises InputError for an id with two files, AudioError where the folder is missing."""
@@ -96,6 +136,10 @@ def _files(place: Path, *suffixes: str) -> Iterable[Path]:
         folders.sort()
         for name in sorted(names):
             if name.lower().endswith(suffixes) and not name.startswith("."):
-                if any("\ud800" <= letter <= "\udfff" for letter in name):
-                    raise InputError(f"{folder}: the name of the file {name!r} is not UTF-8; rename it")
+                _check_name(folder, name)
                 yield Path(folder, name)
+
+
+def _check_name(folder: Path | str, name: str) -> None:
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        raise InputError(f"{folder}: the name of the file {name!r} is not UTF-8; rename it")

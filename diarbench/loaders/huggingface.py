@@ -21,8 +21,8 @@ from diarbench.fetch import cache_folder
 from diarbench.files import digest_of, write_whole
 from diarbench.hub import files_in, why_offline
 from diarbench.loaders.corpus import Corpus, Signal, Source, exact_time
-from diarbench.loaders.folder import read_card_uem
-from diarbench.rttm import check_id, merge_spans, read_list
+from diarbench.loaders.folder import read_card_uem, read_part
+from diarbench.rttm import check_id, merge_spans
 from diarbench.types import Spans, Turns
 
 _TURNS = ("timestamps_start", "timestamps_end", "speakers")
@@ -57,7 +57,7 @@ def read_huggingface(root: Path, card: DatasetCard, dataset: HuggingFace) -> Cor
             if card.uem == "layout" and uems is not None:
                 uems[recording_id] = _spans(item[_UEM], where)
             audio[recording_id] = partial(_signal, row, root, card.channel, where)
-    part = read_list(root / dataset.list) if dataset.list is not None else None
+    part = read_part(root / dataset.list) if dataset.list is not None else None
     named = str(root / dataset.files[0])
     return Corpus(
         where=root,

@@ -11,9 +11,9 @@ from pathlib import Path
 from diarbench.cards import DatasetCard, Kaldi
 from diarbench.errors import InputError, RttmError
 from diarbench.loaders.corpus import Corpus, Signal, Source
-from diarbench.loaders.folder import read_card_uem, read_references
+from diarbench.loaders.folder import read_card_uem, read_part, read_references
 from diarbench.loaders.pipes import audio_of_command
-from diarbench.rttm import check_id, read_lines, read_list, read_seconds
+from diarbench.rttm import check_id, read_lines, read_seconds
 from diarbench.types import Seconds, Turn, Turns
 
 
@@ -33,7 +33,7 @@ def read_kaldi(root: Path, card: DatasetCard, kaldi: Kaldi, base: Path) -> Corpu
             )
         references, named = read_references(place), str(place)
     audio = None if kaldi.audio == "none" else read_scp(root / kaldi.audio, card, kaldi, base, _durations(root))
-    part = read_list(root / kaldi.list) if kaldi.list is not None else None
+    part = read_part(root / kaldi.list) if kaldi.list is not None else None
     return Corpus(
         where=root,
         references=references,

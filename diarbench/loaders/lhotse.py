@@ -22,9 +22,9 @@ from diarbench.cards import DatasetCard, Lhotse
 from diarbench.errors import AudioError, RttmError, did_you_mean
 from diarbench.loaders.channels import Part, combined
 from diarbench.loaders.corpus import Corpus, Signal, Source
-from diarbench.loaders.folder import read_card_uem
+from diarbench.loaders.folder import read_card_uem, read_part
 from diarbench.loaders.pipes import audio_of_command
-from diarbench.rttm import check_id, read_list
+from diarbench.rttm import check_id
 from diarbench.types import MAX_TIME, Seconds, Turn, Turns
 
 _LENGTH_TOLERANCE = Decimal("0.01")  # s, of a cut that is a whole recording
@@ -53,7 +53,7 @@ def read_lhotse(root: Path, card: DatasetCard, manifests: Lhotse, base: Path) ->
         path, reference = root / manifests.recordings, root / manifests.supervisions
         audio = _read_recordings(path, place)
         turns = _read_supervisions(reference)
-    part = read_list(root / manifests.list) if manifests.list is not None else None
+    part = read_part(root / manifests.list) if manifests.list is not None else None
     return Corpus(
         where=root,
         references={recording_id: Turns.of(rows) for recording_id, rows in turns.items()},

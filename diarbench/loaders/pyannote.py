@@ -12,8 +12,8 @@ from typing import Any
 from diarbench.cards import DatasetCard, Pyannote
 from diarbench.errors import InputError, MissingRequirementError, did_you_mean
 from diarbench.loaders.corpus import Corpus, Signal, Source, exact_time
-from diarbench.loaders.folder import read_card_uem
-from diarbench.rttm import check_id, merge_spans, read_list
+from diarbench.loaders.folder import read_card_uem, read_part
+from diarbench.rttm import check_id, merge_spans
 from diarbench.types import Spans, Turns
 
 
@@ -44,7 +44,7 @@ def read_pyannote(root: Path, card: DatasetCard, protocol: Pyannote) -> Corpus:
         if card.uem == "layout" and uems is not None and (spans := _spans(file, recording_id, named)):
             uems[recording_id] = spans
         audio[recording_id] = partial(_signal, find_audio, file, card.channel, named)
-    part = read_list(root / protocol.list) if protocol.list is not None else None
+    part = read_part(root / protocol.list) if protocol.list is not None else None
     return Corpus(
         where=root,
         references=references,
