@@ -17,7 +17,7 @@ from diarbench.cards import DatasetCard, SystemSpec, Weights, read_card
 from diarbench.errors import AdapterError, DiarbenchError, NotFoundError, did_you_mean
 from diarbench.loaders import Dataset, load_dataset
 from diarbench.loaders.facts import facts_of, mismatches
-from diarbench.plan import find_adapter, missing_requirements, plan
+from diarbench.plan import distribution_names, find_adapter, missing_requirements, plan
 from diarbench.published import read_published
 from diarbench.registry import Registry, shipped
 from diarbench.scoring import find_rule
@@ -35,6 +35,7 @@ class Check:
     problem: str | None  # one line; None where all is well
     summary: str = ""
     notes: tuple[str, ...] = ()  # what the user should know of its weights
+    missing: tuple[str, ...] = ()  # of the card's `requires`, what is not installed
 
     def as_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -56,8 +57,9 @@ def check_card(registry: Registry, name: str, *, run: bool, weights: Path | None
 
     With `run`, weights are found (first in the folder `weights`) and the system diarizes ten seconds of audio in a
     process of its own. Without it nothing is fetched: the adapter is imported, the card's options are held against its
-    constructor, and its networks are built without weights, where it shows them. Raises NotFoundError for an unknown
-    name, CardError for a card that can't be read.
+    constructor, and its networks are built without weights, where it shows them. What the card requires has to be
+    installed for a run; for a look, only as far as the adapter and its networks need it. Raises NotFoundError for an
+    unknown name, CardError for a card that can't be read.
     """
     kind = _kind(registry, name)
     if kind == "dataset":
@@ -89,18 +91,39 @@ def _kind(registry: Registry, name: str) -> str:
 def _check_system(spec: SystemSpec, run: bool, weights: Path | None) -> Check:
     try:
         find_adapter(spec)
-        if missing := missing_requirements(spec.card.requires):
-            return Check("system", spec.name, f"not installed: pip install {' '.join(map(repr, missing))}")
+        missing = tuple(missing_requirements(spec.card.requires))
         if not run:
-            return Check("system", spec.name, None, _look(spec))
+            return _look(spec, missing)
+        if missing:
+            return Check("system", spec.name, f"not installed: {_install(missing)}", missing=missing)
         with tempfile.TemporaryDirectory(prefix="diarbench-") as folder:
             return _try(spec, Path(folder), weights)
     except DiarbenchError as error:
         return Check("system", spec.name, str(error))
 
 
-def _look(spec: SystemSpec) -> str:
-    """What can be told of a system without its weights. Raises DiarbenchError where it can't be right."""
+def _install(missing: tuple[str, ...]) -> str:
+    return f"pip install {' '.join(map(repr, missing))}"
+
+
+def _look(spec: SystemSpec, missing: tuple[str, ...]) -> Check:
+    """What can be told of a system without its weights, and without what is missing. Raises DiarbenchError where all
+    is installed, and it can't be right."""
+    try:
+        held = _held(spec)
+    except DiarbenchError as error:
+        if not missing:
+            raise
+        return Check("system", spec.name, f"not installed: {_install(missing)}; without, {error}", missing=missing)
+    if missing:
+        held = [f"needs what is not installed: {_install(missing)}", "the rest of the card holds", *held]
+    else:
+        held = ["card, adapter, options and requirements hold", *held]
+    return Check("system", spec.name, None, "; ".join([*held, "not run"]), missing=missing)
+
+
+def _held(spec: SystemSpec) -> list[str]:
+    """What is known of a system whose adapter can be imported, takes the card's options, and builds its networks."""
     from diarbench.execute.child import one_line
     from diarbench.execute.loading import arguments_of, imported_adapter
     from diarbench.measure.counts import build_networks
@@ -114,18 +137,17 @@ def _look(spec: SystemSpec) -> str:
             imported_adapter(adapter.file, adapter.module, adapter.attribute) as adapter_class,
         ):
             arguments_of(adapter_class, spec.options, dict.fromkeys(("device", "weights", "files")))
-            if importlib.util.find_spec("torch") is not None:
+            if importlib.util.find_spec("torch") is not None or "torch" in distribution_names(spec.card.requires):
                 networks = build_networks(adapter_class, spec.options)
     except DiarbenchError:
         raise
     except (Exception, SystemExit) as error:
         raise AdapterError(f"its adapter can't be imported: {one_line(error)}") from error
-    said = ["card, adapter, options and requirements hold"]
+    said = []
     if networks:
         unique = {id(one): one.numel() for network in networks.values() for one in network.module.parameters()}
         said.append(f"{sum(unique.values()):,} parameters in {', '.join(networks)}")
-    said += [_source(name, source) for name, source in spec.card.weights.items()]
-    return "; ".join([*said, "not run"])
+    return said + [_source(name, source) for name, source in spec.card.weights.items()]
 
 
 def _source(name: str, source: Weights) -> str:

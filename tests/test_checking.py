@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,8 +97,6 @@ def test_systems_that_lack_something(registry, cards):
     (problem,) = problems(registry, "sys")
     assert problem is not None
     assert "its adapter is not there" in problem
-    cards.system("fam/sys", 'title = "S"\nadapter = "./adapter.py:System"\nrequires = ["no-such-thing>=1"]\n')
-    assert problems(registry, "sys") == ["not installed: pip install 'no-such-thing>=1'"]
 
 
 def test_unknown_names_and_unreadable_cards(registry, cards):
@@ -169,3 +169,49 @@ def test_networks_are_built_without_weights_and_counted_once(registry, cards):
     said = look(cards, NETWORKS, "[options]\nwidth = 100\n" + weights)
     assert "; 10,201 parameters in one, two; weights seg from o/r (CC BY-NC 4.0, not pinned); not run" in said
     assert "networks() failed with the card's [options]: " in look(cards, NETWORKS, "[options]\nwidth = -1\n")
+
+
+NEEDY = 'requires = ["no-such-thing>=1"]\n'
+
+
+def test_a_run_needs_what_the_card_requires(registry, cards):
+    cards.system("fam/sys", 'title = "S"\nadapter = "./adapter.py:System"\n' + NEEDY)
+    (check,) = check_card(registry, "sys", run=True)
+    assert (check.problem, check.missing) == ("not installed: pip install 'no-such-thing>=1'", ("no-such-thing>=1",))
+
+
+def test_a_look_needs_it_only_where_the_adapter_does(registry, cards):
+    needs = "needs what is not installed: pip install 'no-such-thing>=1'; the rest of the card holds"
+    assert look(cards, ADAPTER, NEEDY) == f"ok: {needs}; not run"
+    (check,) = check_card(Registry((cards.path,)), "sys", run=False)
+    assert check.missing == ("no-such-thing>=1",)
+    assert look(cards, NETWORKS, NEEDY).startswith(f"ok: {needs}; 9 parameters in one, two")
+
+
+@pytest.mark.parametrize(
+    ("adapter", "card", "says"),
+    [
+        ("import no_such_thing\n" + ADAPTER, "", "its adapter can't be imported: ModuleNotFoundError"),
+        (ADAPTER, "[options]\nwindov = 1\n", "got an unexpected keyword argument 'windov'; it takes window"),
+        (
+            NETWORKS.replace("shared = ", "import no_such_thing\n        shared = "),
+            "",
+            "networks() failed with the card's [options]: ModuleNotFoundError",
+        ),
+    ],
+)
+def test_what_can_not_be_looked_at_without_it_fails(registry, cards, adapter, card, says):
+    problem = look(cards, adapter, NEEDY + card)
+    assert problem.startswith("not installed: pip install 'no-such-thing>=1'; without, ")
+    assert says in problem
+
+
+def test_networks_that_need_a_missing_torch_are_not_passed_over(registry, cards, monkeypatch):
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name, find=importlib.util.find_spec: None if name == "torch" else find(name)
+    )
+    monkeypatch.setattr("diarbench.checking.missing_requirements", lambda requires: list(requires))
+    monkeypatch.setitem(sys.modules, "torch", None)
+    adapter = NETWORKS.replace("import torch\nfrom diarbench.measure import Network\n", "")
+    assert "without, counting needs torch" in look(cards, adapter, 'requires = ["torch>=2"]\n')
+    assert look(cards, adapter).startswith("ok: card, adapter")
