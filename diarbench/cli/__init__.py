@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import typer
 
 import diarbench
-from diarbench.cli import cards, compare, count, data, measure, report, run, score
+from diarbench.cli import cards, compare, corpora, count, data, measure, report, run, score
 from diarbench.errors import DiarbenchError
 
 app = typer.Typer(
@@ -34,6 +34,10 @@ app.command("list")(cards.list_cards)
 app.command("check")(cards.check)
 app.add_typer(cards.new_app, name="new")
 app.add_typer(data.data_app, name="data")
+data.data_app.command("list")(corpora.list_data)
+data.data_app.command("get")(corpora.get)
+data.data_app.command("verify")(corpora.verify)
+data.data_app.command("stats")(corpora.stats)
 
 
 def _version(wanted: bool) -> None:

@@ -19,7 +19,10 @@ from diarbench.errors import InputError
 if TYPE_CHECKING:
     from diarbench.simulate import SimulatedDataset
 
-data_app = typer.Typer(help="Make data: simulated conversations.", no_args_is_help=True)
+data_app = typer.Typer(
+    help="Corpora: which are here, get them, verify them, count them; and simulated conversations.",
+    no_args_is_help=True,
+)
 
 
 class AudioFormat(StrEnum):
