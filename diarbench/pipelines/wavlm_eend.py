@@ -6,17 +6,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from diarbench.errors import InputError, did_you_mean
 from diarbench.measure import Network
-from diarbench.nn.eend_folder import FRONT_ENDS, EendFolder, head_shape, load_eend
+from diarbench.nn.eend_folder import FRONT_ENDS, EendFolder, load_eend, shape_of
+from diarbench.nn.pyannet import PARTS, SAMPLE_RATE, PyanNet, PyanNetShape
+from diarbench.nn.quantmodes import quant_mode
 from diarbench.nn.structures import Structure
+from diarbench.pipelines.eend_networks import SegmentationModel
 from diarbench.pipelines.eend_recipes import find_recipe
 from diarbench.pipelines.eend_system import (
     Choices,
     ClusteringOption,
     EendSystem,
+    OneChannel,
+    Stage,
     StructureOption,
     chosen_structure,
     eend_network,
@@ -26,12 +32,14 @@ from diarbench.pipelines.eend_system import (
 )
 from diarbench.types import Audio, Seconds, Turns
 
+HeadOption = Mapping[str, int | list[int]]
+
 
 class WavlmEend:
     """A network in diarbench's own layout (`diarbench.nn.eend_folder`), and an EEND-VC pipeline around it.
 
     `front_end`, `structure` and `head` say again what the folder says, so that the networks can be counted without
-    it; where the two differ, nothing is run.
+    it, and `quantization` says it so that who reads the card knows; where the two differ, nothing is run.
     """
 
     def __init__(
@@ -40,9 +48,10 @@ class WavlmEend:
         weights: Mapping[str, Path],  # folder "segmentation", file "embedding"; folder "plda" for VBx
         recipe: str,  # published settings by name (diarbench.pipelines.eend_recipes); of these, not the window
         device: str = "cpu",
-        front_end: str = "wavlm",  # or "fbank"
+        front_end: str = "wavlm",  # or "fbank", "pyannet"
         structure: StructureOption | None = None,  # of WavLM: a name, or a table
-        head: Mapping[str, int] | None = None,  # what differs from DiariZen's: {overlap = 4, ...}
+        head: HeadOption | None = None,  # what differs from DiariZen's: {overlap = 4, ...}; a PyanNet's whole shape
+        quantization: str | None = None,  # the folder's: "w8a8-dynamic" or another of diarbench.nn.quantmodes.MODES
         mode: str | None = None,  # whose rules: "diarizen" or "stock", which are pyannote.audio's
         clustering: ClusteringOption | None = None,  # of another recipe, or {method = "ahc", threshold = 0.7, ...}
         window: Seconds | None = None,  # None: as it was trained
@@ -72,8 +81,9 @@ class WavlmEend:
         folder = weights_of(weights, "segmentation")
         found = load_eend(folder)
         _check_agreement(found, folder, front_end, structure, head)
+        _check_quantization(found, folder, quantization, precision)
         self._system = EendSystem(
-            eend_stage(found.network, found.window),
+            _stage(found),
             weights_of(weights, "embedding"),
             chosen,
             choices,
@@ -95,26 +105,55 @@ class WavlmEend:
         *,
         front_end: str = "wavlm",
         structure: StructureOption | None = None,
-        head: Mapping[str, int] | None = None,
+        head: HeadOption | None = None,
         window: Seconds | None = None,
         embedding: str = "wespeaker",
         **_others: object,
     ) -> Mapping[str, Network]:
         """The networks without weights; of the options, these change their sizes."""
-        shape = head_shape(head or {}, "the card")
+        found = _structure(front_end, structure)
+        shape = shape_of(front_end, head or {}, "the card")
         return {
-            "segmentation": eend_network(_structure(front_end, structure), shape, window),
+            "segmentation": _pyannet_network(shape, window)
+            if isinstance(shape, PyanNetShape)
+            else eend_network(found, shape, window),
             "embedding": embedding_network(embedding, window, shape.speakers),
         }
+
+
+def _stage(found: EendFolder) -> Stage:
+    """The network of a folder as the segmentation of a pipeline."""
+    network, shape = found.network, found.shape
+    if not isinstance(network, PyanNet):
+        return eend_stage(network, found.window)
+    assert isinstance(shape, PyanNetShape)
+    model = SegmentationModel(
+        OneChannel(network),
+        window=found.window,
+        speakers=shape.speakers,
+        overlap=shape.overlap,
+        field=shape.receptive_field,
+        step=shape.step,
+    )
+    return Stage(model, network)
+
+
+def _pyannet_network(shape: PyanNetShape, window: Seconds | None) -> Network:
+    """A PyanNet for counting."""
+
+    def inputs(batch: int, seconds: Seconds) -> tuple[Tensor]:
+        return (torch.randn(batch, round(SAMPLE_RATE * seconds)),)
+
+    return Network(PyanNet(shape).requires_grad_(False), inputs, window, PARTS)
 
 
 def _structure(front_end: str, structure: StructureOption | None) -> Structure | None:
     """The structure that a card says; None for a front end without one."""
     if front_end not in FRONT_ENDS:
         raise InputError(f"there is no front_end {front_end!r}{did_you_mean(front_end, FRONT_ENDS)}")
-    if front_end == "fbank":
+    if front_end != "wavlm":
         if structure is not None:
-            raise InputError('front_end = "fbank" has no structure: take it out of the card')
+            raise InputError(f'front_end = "{front_end}" has no structure: take it out of the card')
         return None
     if structure is None:
         raise InputError('the card doesn\'t say the structure of WavLM, such as structure = "wavlm_base_s80_md"')
@@ -122,12 +161,25 @@ def _structure(front_end: str, structure: StructureOption | None) -> Structure |
 
 
 def _check_agreement(
-    found: EendFolder, folder: Path, front_end: str, structure: StructureOption | None, head: Mapping[str, int] | None
+    found: EendFolder, folder: Path, front_end: str, structure: StructureOption | None, head: HeadOption | None
 ) -> None:
     """What the card says again has to be what the folder says."""
-    if (found.structure is None) != (front_end == "fbank"):
+    if found.front_end != front_end:
         raise InputError(f"{folder}: its front end is not {front_end}, which the card says (or, saying none, means)")
     if structure is not None and _structure(front_end, structure) != found.structure:
         raise InputError(f"{folder}: its WavLM has another structure than the card says")
-    if head is not None and head_shape(head, "the card") != found.shape:
+    if head is not None and shape_of(front_end, head, "the card") != found.shape:
         raise InputError(f"{folder}: its head is {found.shape}, another than the card says")
+
+
+def _check_quantization(found: EendFolder, folder: Path, quantization: str | None, precision: str) -> None:
+    """A system is called quantized where its network is, and by the name of what was done to it."""
+    if quantization is not None:
+        quant_mode(quantization)
+    done = None if found.quantization is None else found.quantization.mode.name
+    if done != quantization:
+        says = "says no quantization" if quantization is None else f'says quantization = "{quantization}"'
+        is_ = "not quantized" if done is None else f'quantized: "{done}"'
+        raise InputError(f"{folder}: its network is {is_}, and the card {says}")
+    if done is not None and precision != "fp32":
+        raise InputError(f'{folder}: a quantized network has its own number types: take precision = "{precision}" out')
