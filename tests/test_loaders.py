@@ -274,6 +274,86 @@ def test_nothing_at_all(corpus):
     assert corpus.refused(InputError) == "dataset mine: no recordings"
 
 
+# --- audio by a pattern
+
+
+PATTERN = 'audio = "meetings/{id}/{id}.Array1-01.*"\n'
+
+
+@pytest.fixture
+def meetings(corpus, write_audio) -> Corpus:
+    """Audio that lies as AMI's does, with a stream that is not meant beside it."""
+    for path in (corpus.root / "audio").iterdir():
+        for stream in ("Array1-01", "Mix-Headset"):
+            target = corpus.root / "meetings" / path.stem / f"{path.stem}.{stream}.wav"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+        path.unlink()
+    write_audio(corpus.root / "meetings" / "c" / "b.Array1-01.wav")  # one recording's file in another's folder
+    return corpus
+
+
+def test_audio_by_a_pattern(meetings):
+    dataset = meetings.load(PATTERN)
+    assert [labelled.recording.path for labelled in dataset.recordings] == [
+        meetings.root / "meetings" / name / f"{name}.Array1-01.wav" for name in ("a", "b")
+    ]
+    assert dataset.notes == ()
+    assert ids(meetings.load('audio = "*/*/{id}.Mix-Headset.wav"\n')) == ["a", "b"]
+
+
+def test_a_pattern_takes_brackets_as_they_are(corpus):
+    (corpus.root / "audio").rename(corpus.root / "[au]dio?")
+    assert ids(corpus.load('audio = "[au]dio?/{id}.wav"\n')) == ["a", "b"]
+
+
+def test_a_pattern_that_finds_nothing_or_too_much(meetings):
+    said = meetings.refused(AudioError, folder='audio = "meetings/{id}.wav"\n')
+    assert "corpus: no audio file is called meetings/{id}.wav" in said
+    meetings.write("reference/d.rttm", turn("d"))
+    said = meetings.refused(AudioError, folder=PATTERN)
+    assert "no audio file for the recording 'd' (meetings/d/d.Array1-01.*)" in said
+    said = meetings.refused(InputError, folder='audio = "meetings/*/{id}.*.wav"\n')
+    assert "a.Mix-Headset.wav: the recording id 'a' has another audio file: " in said
+
+
+@pytest.mark.parametrize("pattern", ["**/{id}.wav", "../{id}.wav", "/tmp/{id}.wav"])
+def test_a_pattern_that_leaves_the_folder_or_walks_it(corpus, pattern):
+    said = corpus.refused(InputError, folder=f'audio = "{pattern}"\n')
+    assert f"audio = {pattern!r}: a pattern lies below the root" in said
+
+
+def test_links_in_a_ring_and_names_in_a_pattern(meetings):
+    loop = meetings.root / "meetings" / "b" / "b.Array1-01.wav"
+    loop.unlink()
+    loop.symlink_to(loop.name)
+    assert "it is a link that leads nowhere, or to itself" in meetings.refused(AudioError, folder=PATTERN)
+    (meetings.root / "ring").symlink_to(meetings.root, target_is_directory=True)
+    assert ids(meetings.load('audio = "*/*/{id}/{id}.Mix-Headset.wav"\n')) == ["a", "b"]
+    (meetings.root / "meetings" / "a").joinpath(os.fsdecode(b"\xff.Array1-01.wav")).touch()
+    said = meetings.refused(InputError, folder='audio = "meetings/*/{id}.Array1-01.wav"\n')
+    assert "is not UTF-8; rename it" in said
+
+
+# --- which recordings are meant
+
+
+def test_a_uem_file_may_be_the_list(corpus):
+    corpus.write("part.uem", "b 1 0 1.5\nb 1 1.6 2\n")
+    dataset = corpus.load('list = "part.uem"\n', uem="part.uem")
+    assert [(one.recording.id, one.uem) for one in dataset.recordings] == [("b", ((0.0, 1.5), (1.6, 2.0)))]
+    assert dataset.notes == ()
+    corpus.write("part.uem", "b 1 0\n")
+    assert "part.uem, line 1: 3 columns" in corpus.refused(RttmError, folder='list = "part.uem"\n')
+
+
+def test_what_is_left_out_is_no_note_where_the_card_counts_on_the_rest(corpus, write_audio):
+    write_audio(corpus.root / "audio" / "c.wav")
+    assert "1 audio files have no reference" in corpus.load().notes[0]
+    assert corpus.load(head="expect.recordings = 2").notes == ()
+    assert "1 audio files have no reference" in corpus.load(head="expect.recordings = 3").notes[0]
+
+
 # --- the digest: what scores depend on, and nothing else
 
 
