@@ -296,6 +296,17 @@ class Simulate(_Strict):
     duration: Annotated[float, Field(gt=0)]  # s, of each
     speakers: Annotated[tuple[int, int], Field(strict=False)]  # at least, at most
     seed: int
+    preset: Literal["dry", "near", "far", "meeting"] = "dry"  # how it is recorded: `diarbench.simulate.PRESETS`
+    turns: Literal["ami", "varied"] = "ami"  # turn-taking: as in AMI's test set; or anything, to train on
+    only: Annotated[tuple[Line, ...], Field(strict=False)] = ()  # the speakers that may take part; none named: all
+    without: Annotated[tuple[Line, ...], Field(strict=False)] = ()  # speakers that may not
+    speed: Annotated[tuple[float, float] | None, Field(strict=False)] = None  # times as fast, drawn for each speaker
+
+    @property
+    def added(self) -> dict[str, Any]:
+        """The keys that say something beside their defaults, and change what is heard or who speaks."""
+        names = {"preset", "turns", "only", "without", "speed"}
+        return self.model_dump(mode="json", include=names, exclude_defaults=True)
 
 
 class Select(_Strict):

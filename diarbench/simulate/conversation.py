@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from diarbench.errors import InputError
 from diarbench.simulate.acoustics import Acoustics, fade, mix
+from diarbench.simulate.scenes import Heard, Mixture, Scene, Voices, record
 from diarbench.simulate.speech import SAMPLE_RATE, Utterance, bridge, quietest
 from diarbench.simulate.statistics import TurnStatistics, draw
+from diarbench.simulate.variety import VariedTurns
 from diarbench.types import Seconds, Turns
 
 # A silence of 0.3 s or more ends a turn, as in the references of NIST's Rich Transcription evaluations.
@@ -36,6 +38,7 @@ class Conversation:
     stems: Mapping[str, NDArray[np.float32]]  # by speaker, (samples,): the dry speech at its level in the mixture
     sources: Mapping[str, tuple[str, ...]]  # by speaker, the ids of the utterances heard
     repeats: Mapping[str, int]  # by speaker, how often all utterances were used up and begun anew
+    heard: Heard | None = None  # what a scene drew; None for plain `Acoustics`
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +157,11 @@ class _Speaker:
 def simulate_conversation(
     speech: Mapping[str, Sequence[Utterance]],
     duration: Seconds,
-    statistics: TurnStatistics,
+    statistics: TurnStatistics | VariedTurns,
     rng: np.random.Generator,
     *,
-    acoustics: Acoustics | None = None,
+    acoustics: Acoustics | Scene | Mixture | None = None,
+    voices: Voices | None = None,
 ) -> Conversation:
     """A conversation of `duration` seconds between all the speakers of `speech`, nobody heard for less than 1.5 s.
 
@@ -167,6 +171,9 @@ def simulate_conversation(
     below `MIN_PAUSE` bridged; outside of it his stem is exactly 0. With reverberation, the reference is still
     that of the dry speech. The same arguments and generator state give the same samples.
 
+    `VariedTurns` draws the turn-taking too, and long silences. In a `Scene`, or one drawn from a `Mixture`, people sit
+    in a room and are recorded from there; `voices` gives it others who talk in the background.
+
     Raises InputError for a speaker without speech, or a duration too short for everybody to be heard.
     """
     for name, utterances in speech.items():
@@ -175,20 +182,28 @@ def simulate_conversation(
     if not speech:
         raise InputError("a conversation needs at least one speaker")
     length = _samples(duration)
-    speakers = _plan(speech, length, statistics, rng)
+    if isinstance(statistics, VariedTurns):
+        speakers, silences = _plan_varied(speech, length, statistics, rng)
+    else:
+        speakers, silences = _plan(speech, length, statistics, rng), []
     stems: dict[str, NDArray[np.float32]] = {}
     rows: list[tuple[float, float, str]] = []
     for speaker in speakers:
         spans = bridge([(placed.at, placed.stop) for placed in speaker.placed], _samples(MIN_PAUSE))
         stems[speaker.name] = _stem(speaker, spans, length)
         rows += [(start / SAMPLE_RATE, stop / SAMPLE_RATE, speaker.name) for start, stop in spans]
-    samples, stems = mix(stems, rng, acoustics or Acoustics())
+    heard = None
+    if isinstance(acoustics, Scene | Mixture):
+        samples, stems, heard = record(stems, silences, rng, acoustics, voices)
+    else:
+        samples, stems = mix(stems, rng, acoustics or Acoustics())
     return Conversation(
         samples,
         Turns.of(rows),
         stems,
         {s.name: tuple(dict.fromkeys(placed.piece.utterance.id for placed in s.placed)) for s in speakers},
         {s.name: s.rounds - 1 for s in speakers},
+        heard,
     )
 
 
@@ -208,6 +223,49 @@ def _plan(
         f"in {length / SAMPLE_RATE:g} s, {len(speech)} speakers can't all be heard for {_HEARD:g} s; "
         "ask for longer conversations or fewer speakers"
     )
+
+
+def _plan_varied(
+    speech: Mapping[str, Sequence[Utterance]], length: int, varied: VariedTurns, rng: np.random.Generator
+) -> tuple[list[_Speaker], list[tuple[int, int]]]:
+    """The speakers with their turns placed, and the long silences; habits that leave somebody out are drawn anew."""
+    for attempt in range(_DRAWS):
+        statistics, parts = varied.draw(rng)
+        blocks = [round(part * length) for part in parts]
+        try:
+            speakers = _plan(speech, length - sum(blocks), statistics, rng)
+        except InputError:
+            if attempt == _DRAWS - 1:
+                raise
+        else:
+            return speakers, _insert_silences(speakers, length - sum(blocks), blocks, rng)
+    raise AssertionError
+
+
+def _insert_silences(
+    speakers: list[_Speaker], length: int, blocks: list[int], rng: np.random.Generator
+) -> list[tuple[int, int]]:
+    """Let silences of so many samples in where nobody speaks, or at an end; where they lie then, sorted.
+
+    What follows a silence is moved behind it. A place inside of what a reference bridges is none.
+    """
+    spoken = sorted(
+        span
+        for speaker in speakers
+        for span in bridge([(placed.at, placed.stop) for placed in speaker.placed], _samples(MIN_PAUSE))
+    )
+    places = [0, *[start for start, _ in bridge(spoken, 0)][1:], length]
+    chosen = sorted((places[int(rng.integers(len(places)))], size) for size in blocks)
+    for speaker in speakers:
+        speaker.placed = [
+            replace(placed, at=placed.at + sum(size for at, size in chosen if at <= placed.at))
+            for placed in speaker.placed
+        ]
+    silences, before = [], 0
+    for at, size in chosen:
+        silences.append((at + before, at + before + size))
+        before += size
+    return bridge(silences, 1)
 
 
 def _take_turns(speakers: list[_Speaker], length: int, statistics: TurnStatistics, rng: np.random.Generator) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from diarbench.audio import AUDIO_SUFFIXES, decode
+from diarbench.audio import AUDIO_SUFFIXES, decode, resample
 from diarbench.errors import InputError
 from diarbench.types import Recording, Seconds
 
@@ -130,7 +130,13 @@ def find_speech(folder: Path) -> dict[str, list[Path]]:
     return dict(sorted(speakers.items()))
 
 
-def read_utterance(path: Path, folder: Path) -> Utterance:
-    """The mean of a file's channels at 16 kHz, named by its path inside `folder`. Raises AudioError."""
-    audio = decode(Recording(path.stem, path, 0.0, SAMPLE_RATE, "mix"))
-    return Utterance.of(path.relative_to(folder).as_posix(), audio.mono())
+def read_utterance(path: Path, folder: Path, speed: float = 1.0) -> Utterance:
+    """The mean of a file's channels at 16 kHz, named by its path inside `folder`. Raises AudioError.
+
+    With a `speed` other than 1 it is played so much faster, and sounds higher by as much: another speaker
+    (T. Ko et al., "Audio augmentation for speech recognition", 2015).
+    """
+    samples = decode(Recording(path.stem, path, 0.0, SAMPLE_RATE, "mix")).mono()
+    if speed != 1.0:
+        samples = resample(samples[None], round(SAMPLE_RATE * speed), SAMPLE_RATE)[0]
+    return Utterance.of(path.relative_to(folder).as_posix(), samples)
