@@ -330,14 +330,14 @@ def test_datasets_from_different_versions_of_a_system(shelf: Shelf):
     assert "different versions of the system" in shelf.entry().problems[0]
 
 
-def test_what_a_replay_has_of_one_dataset_is_no_version_of_it(shelf):
+def test_what_a_replay_has_of_one_dataset_is_no_version_of_it(shelf: Shelf):
     for name in "de":
         shelf.dataset(name)
         shelf.run(dataset=name, identity={"code": "1", "files": {name: f"outputs on {name}"}})
     assert shelf.entry().problems == ()
 
 
-def test_two_channels_of_a_corpus_have_one_digest_and_two_columns(shelf):
+def test_two_channels_of_a_corpus_have_one_digest_and_two_columns(shelf: Shelf):
     """Their references and scoring regions are the same."""
     assert shelf.dataset("d", "21") == shelf.dataset("d2", "1")
     shelf.run(dataset="d", version="21")

@@ -10,7 +10,7 @@ from diarbench.report import text
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}",
+    "|": r"\textbar{}", '"': r"\texttt{\char34}", "`": r"\textasciigrave{}",
     "±": r"$\pm$", "×": r"$\times$", "Δ": r"$\Delta$", "−": "$-$", "–": "--", "…": r"\dots{}", "µ": r"$\mu$",
     "≈": r"$\approx$", "✓": r"$\checkmark$",
 }  # fmt: skip
@@ -30,8 +30,17 @@ def markdown_row(cells: Iterable[str]) -> str:
 
 
 def latex(value: str) -> str:
-    """The text as LaTeX prints it as it is."""
-    return "".join(_LATEX.get(character, character) for character in text.plain(value))
+    """The text as LaTeX prints it as it is, also in the first cell of a row: there `[` and `*` would be read as
+    belonging to the end of the row before."""
+    cleaned = text.plain(value)
+    start = "{}" if cleaned.lstrip().startswith(("[", "*")) else ""
+    return start + "".join(_LATEX.get(character, character) for character in cleaned)
+
+
+def latex_tabular(layout: str, lines: Iterable[str]) -> list[str]:
+    r"""A `tabular` of these lines within `\resizebox` (graphicx): one wider than the page is made as wide as it is."""
+    fit = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}"
+    return [rf"  {fit}{{\begin{{tabular}}{{{layout}}}", *(f"    {line}" for line in lines), r"  \end{tabular}}"]
 
 
 def csv_text(value: str) -> str:

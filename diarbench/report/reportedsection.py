@@ -7,7 +7,7 @@ import io
 from typing import TYPE_CHECKING
 
 from diarbench.report import text
-from diarbench.report.escapes import csv_text, latex, markdown, markdown_row
+from diarbench.report.escapes import csv_text, latex, latex_tabular, markdown, markdown_row
 from diarbench.report.reported import LABEL
 from diarbench.report.sheets import PAIR_HEADS, PAIR_RIGHT, pair_cells, pairs_markdown
 
@@ -79,7 +79,7 @@ def section_markdown(board: Leaderboard, reported: Reported) -> str:
 
 
 def section_latex(board: Leaderboard, reported: Reported) -> str:
-    r"""Tables of their own (`\usepackage{booktabs}`); empty where there is nothing."""
+    r"""Tables of their own (`\usepackage{booktabs, graphicx, amssymb}`); empty where there is nothing."""
     tables, notes = [], section_notes(board, reported)
     if reported.rows:
         heads = section_heads(board, reported)
@@ -100,13 +100,16 @@ def _latex_table(caption: str, layout: str, heads: Iterable[str], rows: Iterable
             r"\begin{table}",
             r"  \centering",
             rf"  \caption{{{latex(caption)}}}",
-            rf"  \begin{{tabular}}{{{layout}}}",
-            r"    \toprule",
-            f"    {' & '.join(map(latex, heads))} \\\\",
-            r"    \midrule",
-            *(f"    {' & '.join(map(latex, row))} \\\\" for row in rows),
-            r"    \bottomrule",
-            r"  \end{tabular}",
+            *latex_tabular(
+                layout,
+                [
+                    r"\toprule",
+                    f"{' & '.join(map(latex, heads))} \\\\",
+                    r"\midrule",
+                    *(f"{' & '.join(map(latex, row))} \\\\" for row in rows),
+                    r"\bottomrule",
+                ],
+            ),
             r"\end{table}",
             "",
         ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from diarbench.published import NO_FIGURE
 from diarbench.report import text
-from diarbench.report.escapes import csv_text, latex, markdown, markdown_row
+from diarbench.report.escapes import csv_text, latex, latex_tabular, markdown, markdown_row
 from diarbench.report.reported import LABEL, Against, is_whole, twins, what_of
 from diarbench.scoring import RULES
 
@@ -188,7 +188,10 @@ def pairs_markdown(pairs: Iterable[Against]) -> str:
 
 
 def sheet_latex(sheet: Sheet) -> str:
-    r"""A `table*` environment (`\usepackage{booktabs, graphicx, amssymb}`), as wide as the page, notes below it."""
+    r"""A `table*` environment (`\usepackage{booktabs, graphicx, amssymb}`), as wide as the page at most, with notes.
+
+    Headings of measurements stand upright: empty columns take no room of the figures.
+    """
     spans, rules, at = [], [], 1
     for group, run in itertools.groupby(sheet.heads, key=lambda head: head.group):
         width = len(list(run))
@@ -201,24 +204,30 @@ def sheet_latex(sheet: Sheet) -> str:
         )
         for row in sheet.rows
     ]  # fmt: skip
-    heads = " & ".join(rf"\emph{{{HERE}}}" if head.kind == "measured" else latex(head.head) for head in sheet.heads)
+    upright = rf"\rotatebox{{90}}{{\emph{{{HERE}}}}}"
+    heads = " & ".join(upright if head.kind == "measured" else latex(head.head) for head in sheet.heads)
     layout = "".join("l" if head.kind == "text" else "r" for head in sheet.heads)
-    grouped = [rf"      {' & '.join(spans)} \\", f"      {' '.join(rules)}"] if rules else []
+    grouped = [rf"{' & '.join(spans)} \\", " ".join(rules)] if rules else []
     return "\n".join(
         [
             r"\begin{table*}",
             r"  \centering",
             rf"  \caption{{{latex(sheet.title)}}}",
-            r"  \resizebox{\linewidth}{!}{%",
-            rf"    \begin{{tabular}}{{{layout}}}",
-            r"      \toprule",
-            *grouped,
-            rf"      {heads} \\",
-            r"      \midrule",
-            *(rf"      {row} \\" for row in rows),
-            r"      \bottomrule",
-            r"    \end{tabular}}",
-            *(rf"  \par\footnotesize {latex(note)}." for note in [*sheet.told, *_footnotes(sheet)]),
+            r"  \setlength{\tabcolsep}{3pt}",
+            *latex_tabular(
+                layout,
+                [
+                    r"\toprule",
+                    *grouped,
+                    rf"{heads} \\",
+                    r"\midrule",
+                    *(rf"{row} \\" for row in rows),
+                    r"\bottomrule",
+                ],
+            ),
+            r"  \par\smallskip\begin{minipage}{\linewidth}\raggedright\footnotesize",
+            *(rf"    \par {latex(note)}." for note in [*sheet.told, *_footnotes(sheet)]),
+            r"  \end{minipage}",
             r"\end{table*}",
             "",
         ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from diarbench.report import text
 from diarbench.report.columns import TableColumn, best_values, is_best, table_columns
-from diarbench.report.escapes import csv_text, latex, markdown, markdown_row
+from diarbench.report.escapes import csv_text, latex, latex_tabular, markdown, markdown_row
 from diarbench.report.measures import notes_on, sessions, speedup_legend
 from diarbench.report.reportedsection import section_csv, section_latex, section_markdown
 from diarbench.report.troubles import troubles
@@ -58,7 +58,7 @@ def render_markdown(board: Leaderboard, reported: Reported | None = None) -> str
 
 
 def render_latex(board: Leaderboard, reported: Reported | None = None) -> str:
-    r"""A `table` environment with booktabs rules (`\usepackage{booktabs}`, and T1 fonts for quotes in names).
+    r"""A `table` environment (`\usepackage{booktabs, graphicx, amssymb}`), as wide as the page at most.
 
     Titles are left out, being too wide for a page; the caption says the rule, and which lines have no rank. What others
     reported stands in tables of its own.
@@ -91,15 +91,18 @@ def render_latex(board: Leaderboard, reported: Reported | None = None) -> str:
             r"\begin{table}",
             r"  \centering",
             rf"  \caption{{{latex(caption)}}}",
-            rf"  \begin{{tabular}}{{rll{'r' * len(columns)}}}",
-            r"    \toprule",
-            f"    & & & {' & '.join(spans)} \\\\",
-            f"    {' '.join(rules)}",
-            f"    {' & '.join(map(latex, heads))} \\\\",
-            r"    \midrule",
-            *(f"    {' & '.join(row)} \\\\" for row in rows),
-            r"    \bottomrule",
-            r"  \end{tabular}",
+            *latex_tabular(
+                f"rll{'r' * len(columns)}",
+                [
+                    r"\toprule",
+                    f"& & & {' & '.join(spans)} \\\\",
+                    f"{' '.join(rules)}",
+                    f"{' & '.join(map(latex, heads))} \\\\",
+                    r"\midrule",
+                    *(f"{' & '.join(row)} \\\\" for row in rows),
+                    r"\bottomrule",
+                ],
+            ),
             r"\end{table}",
             section_latex(board, reported) if reported else "",
         ]
