@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import lzma
 import os
 import shutil
 import stat
@@ -34,7 +36,7 @@ def unpack(archive: Path, folder: Path) -> int:
             return _move(scratch, folder)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, gzip.BadGzipFile, lzma.LZMAError, EOFError) as error:
         raise InputError(f"{archive}: is damaged ({error})") from error
     except tarfile.FilterError as error:
         raise InputError(f"{archive}: {_leads_out(str(error))}") from error
@@ -62,6 +64,8 @@ def _unpack_tar(archive: Path, folder: Path) -> None:
     with tarfile.open(archive) as file:
         # This filter refuses absolute paths, paths and links out of the folder, and devices (PEP 706).
         file.extractall(folder, filter="data")
+        while file.fileobj is not None and file.fileobj.read(1 << 20):  # to the end, where the checksum is
+            pass
 
 
 def _leads_out(what: str) -> str:

@@ -20,6 +20,7 @@ class Repository:
     """Files by commit, the last commit being that of `main`."""
 
     commits: dict[str, dict[str, bytes]]
+    kind: str = "model"
     gated: bool = False
     private: bool = False
     members: set[str] = field(default_factory=set)  # tokens whose accounts accepted the conditions
@@ -79,13 +80,14 @@ class _Handler(BaseHTTPRequestHandler):
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
         if token and token not in self.hub.tokens:
             return self._fail(401, "", "Invalid credentials in Authorization header")
-        info = re.fullmatch(r"/api/models/([\w.-]+/[\w.-]+)(?:/(revision|tree)/([^/]+))?", path)
-        file = re.fullmatch(r"/([\w.-]+/[\w.-]+)/resolve/([^/]+)/(.+)", path)
+        info = re.fullmatch(r"/api/(?:model|dataset)s/([\w.-]+/[\w.-]+)(?:/(revision|tree)/([^/]+))?", path)
+        file = re.fullmatch(r"(?:/datasets)?/([\w.-]+/[\w.-]+)/resolve/([^/]+)/(.+)", path)
         match = info or file
         if match is None:
             return self._fail(404, "", "no such page")
         repository = self.hub.repositories.get(match[1])
-        if repository is None or (repository.private and token not in repository.members):
+        kind = "dataset" if path.startswith(("/datasets/", "/api/datasets/")) else "model"
+        if repository is None or repository.kind != kind or (repository.private and token not in repository.members):
             return self._fail(404 if token else 401, "RepoNotFound", "Repository not found")
         revision = (info[3] or "main") if info else file[2]
         commit = repository.main if revision == "main" else revision

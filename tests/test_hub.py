@@ -288,3 +288,22 @@ def test_hidden_files_are_no_weights(tmp_path):
     assert files_in(tmp_path, ["*.toml"]) == ["a/b.toml", "c.toml"]
     with pytest.raises(MissingRequirementError, match=r"holds no d\.toml, which the card names"):
         files_in(tmp_path, ["c.toml", "d.toml"])
+
+
+def test_datasets_are_repositories_of_their_own(hub, monkeypatch):
+    hub.add("o/speech", {"data/test.parquet": b"rows", "README.md": b"about"}, kind="dataset")
+    here = fetch_snapshot("o/speech", "main", ["data/*.parquet"], kind="dataset")
+    assert (here.folder / "data" / "test.parquet").read_bytes() == b"rows"
+    assert not (here.folder / "README.md").exists()
+    assert here.folder.parent.parent.name == "datasets--o--speech"
+    assert here.commit is not None
+    monkeypatch.setenv("DIARBENCH_OFFLINE", "1")
+    assert fetch_snapshot("o/speech", here.commit, ["data/*.parquet"], kind="dataset") == here
+    with pytest.raises(MissingRequirementError, match=r"hf download --repo-type dataset o/other --local-dir DIR"):
+        fetch_snapshot("o/other", "main", ["*.parquet"], kind="dataset")
+    monkeypatch.delenv("DIARBENCH_OFFLINE")
+    with pytest.raises(InputError, match="there is no repository o/speech"):
+        fetch_snapshot("o/speech", "main", ["data/*.parquet"])
+    hub.add("o/closed", {"a.parquet": b""}, kind="dataset", gated=True)
+    with pytest.raises(MissingRequirementError, match=r"o/closed is gated: .*/datasets/o/closed, make a token"):
+        fetch_snapshot("o/closed", "main", ["*.parquet"], kind="dataset", gated=True)

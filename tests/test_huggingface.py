@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ from diarbench.loaders import Dataset, load_dataset
 
 pa = pytest.importorskip("pyarrow", reason="parquet files need pyarrow")
 import pyarrow.parquet as pq  # noqa: E402
+
+sys.path.insert(0, str(Path(__file__).parent))  # hub_server.py
+
+from hub_server import serve  # noqa: E402
 
 HEAD = 'title = "A corpus"\nlicence = "CC0"\nget = "ask Anna"\n'
 AUDIO = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -166,30 +171,25 @@ def test_a_dataset_of_the_hub_that_is_not_here(lab, tmp_path, monkeypatch):
     monkeypatch.setenv("DIARBENCH_OFFLINE", "1")
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     said = lab.refused(MissingRequirementError, table='hub = "someone/corpus"\nrevision = "main"')
-    assert said.startswith("someone/corpus (main) is not here (DIARBENCH_OFFLINE is set): fetch it elsewhere (`hf ")
+    assert said.startswith("someone/corpus (main) is not on this machine (")
+    assert "DIARBENCH_OFFLINE is set; unset it, or fetch it elsewhere (`hf download --repo-type dataset" in said
     with pytest.raises(CardError, match="belong together"):
         lab.load('hub = "someone/corpus"')
 
 
-def test_a_dataset_of_the_hub_is_fetched_by_its_library(lab, monkeypatch):
-    hub = pytest.importorskip("huggingface_hub", reason="fetching needs huggingface_hub")
+def test_a_dataset_of_the_hub_is_fetched_by_its_library(lab, tmp_path, monkeypatch):
+    pytest.importorskip("huggingface_hub", reason="fetching needs huggingface_hub")
     lab.write(lab.row(0))
-    asked = {}
-
-    def download(repository: str, **how: Any) -> str:
-        asked.update(how, repository=repository)
-        if how["revision"] == "gone":
-            raise OSError("no such revision\nand more")
-        return str(lab.root)
-
-    monkeypatch.delenv("DIARBENCH_OFFLINE", raising=False)
-    monkeypatch.setattr(hub, "snapshot_download", download)
-    table = 'hub = "someone/corpus"\nrevision = "main"\nfiles = ["test*"]'
-    assert ids(lab.load(table)) == ["rec0"]
-    assert (asked["repository"], asked["repo_type"], asked["allow_patterns"]) == (
-        "someone/corpus",
-        "dataset",
-        ["test*"],
-    )
-    said = lab.refused(MissingRequirementError, table=table.replace("main", "gone"))
-    assert "someone/corpus (gone) is not here (OSError: no such revision): fetch it elsewhere" in said
+    (file,) = lab.root.glob("*.parquet")
+    for name in ("DIARBENCH_OFFLINE", "HF_HUB_OFFLINE", "HF_TOKEN", "HF_HUB_CACHE", "HTTP_PROXY", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    with serve() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        hub.add("someone/corpus", {"test/0.parquet": file.read_bytes(), "other.parquet": b"x"}, kind="dataset")
+        table = 'hub = "someone/corpus"\nrevision = "main"\nfiles = ["test/*"]'
+        assert ids(lab.load(table)) == ["rec0"]
+        assert not any("other.parquet" in line for line in hub.seen)
+        said = lab.refused(InputError, table=table.replace("main", "gone"))
+        assert "someone/corpus has no revision 'gone': see " in said
+        assert "/datasets/someone/corpus/commits/main, and correct the card" in said

@@ -19,7 +19,7 @@ from diarbench.cards import DatasetCard, HuggingFace
 from diarbench.errors import AudioError, InputError, MissingRequirementError
 from diarbench.fetch import cache_folder
 from diarbench.files import digest_of, write_whole
-from diarbench.hub import files_in, why_offline
+from diarbench.hub import fetch_snapshot, files_in
 from diarbench.loaders.corpus import Corpus, Signal, Source, exact_time
 from diarbench.loaders.folder import read_card_uem, read_part
 from diarbench.rttm import check_id, merge_spans
@@ -73,33 +73,10 @@ def read_huggingface(root: Path, card: DatasetCard, dataset: HuggingFace) -> Cor
 
 
 def fetch_dataset(dataset: HuggingFace) -> Path:
-    """The folder in the hub's cache with the parquet files, fetched if need be. Raises MissingRequirementError."""
+    """The folder in the hub's cache with the parquet files, fetched if need be. Raises as `hub.fetch_snapshot`."""
     assert dataset.hub is not None
-    by_hand = (
-        f'fetch it elsewhere (`hf download --repo-type dataset {dataset.hub} --local-dir DIR`) and write root = "DIR" '
-        "instead of `hub` and `revision` in the card"
-    )
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise MissingRequirementError(
-            f"fetching {dataset.hub} needs huggingface_hub: pip install huggingface_hub; or {by_hand}"
-        ) from error
-    switch = why_offline()
-    try:
-        folder = huggingface_hub.snapshot_download(
-            dataset.hub,
-            repo_type="dataset",
-            revision=dataset.revision,
-            allow_patterns=list(dataset.files),
-            local_files_only=switch is not None,
-            library_name="diarbench",
-        )
-    except Exception as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        why = f"{switch} is set" if switch else f"{type(error).__name__}: {lines[0][:200] if lines else ''}"
-        raise MissingRequirementError(f"{dataset.hub} ({dataset.revision}) is not here ({why}): {by_hand}") from error
-    return Path(folder)
+    assert dataset.revision is not None
+    return fetch_snapshot(dataset.hub, dataset.revision, dataset.files, gated=dataset.gated, kind="dataset").folder
 
 
 def _parquet(path: Path) -> Any:
