@@ -126,19 +126,15 @@ def test_the_rules_are_those_of_scoring():
     assert set(get_args(RuleName)) == set(RULES)
 
 
-# Systems that a published table may name without a card that ships: replays of outputs that everybody fetches alone.
-REPLAYS = {"diaper-10att-ft", "diaper-20att-ft", "vbx-osd"}
-
-
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_tables_hold(path):
     table = read_published(path)
     registry = Registry.standard()
     assert path.stem in registry.published
-    for system in set(table.systems) - REPLAYS:
+    for system in table.systems:
         assert [spec.name for spec in registry.choose_systems([system])] == [system]
     for figure in table.figures():
-        assert figure.value > 0
+        assert figure.value > 0 or (figure.column.figure, figure.text) == ("other", "0")
     for row in range(len(table.card.rows)):
         assert table.label(row)
     labels = [table.label(row) for row in range(len(table.card.rows))]
@@ -208,6 +204,32 @@ def test_every_figure_of_the_pruning_paper_is_as_in_its_text(seeds, number):
             assert any(said in text for text in texts)
 
 
+def test_the_tables_of_the_pruning_paper_lack_no_figure_and_no_column(seeds):
+    """Counted in the text without knowing where a table's rows and columns are."""
+    lines = [line for line in (seeds / "pruning-paper.txt").read_text().splitlines() if line.startswith("| ")]
+    starts = [number for number, line in enumerate(lines) if re.match(rf"\| ({'|'.join(HEADS)}) \|", line)]
+    starts = [number for number in starts if "Objective" not in lines[number]]
+    assert len(starts) == len(NUMERALS)
+    figures = 0
+    for numeral, start, end in zip(NUMERALS, starts, [*starts[1:], len(lines)], strict=True):
+        if numeral == "I":
+            continue
+        columns = read_published(FOLDER / f"pruning-table-{NUMERALS.index(numeral) + 1}.toml").card.columns
+        rows = [re.sub(r"\[[^\]]*\]", "", line) for line in lines[start:end]]
+        heads = [[cell.strip() for cell in row.strip("| ").split("|")] for row in rows[:2]]
+        # The lower row of headings, in its order, and what spans both rows.
+        lower = iter(heads[1])
+        for column in columns:
+            if column.figure is not None and column.head not in heads[0]:
+                assert column.head in lower, (numeral, column.head)
+            assert column.head.lower() in {head.lower() for row in heads for head in row}
+        printed = sum(len(re.findall(r"\| *\d+\.\d[GMx]?(?=[ †])", row)) for row in rows[2:])
+        table = read_published(FOLDER / f"pruning-table-{NUMERALS.index(numeral) + 1}.toml")
+        assert printed == sum(1 for _ in table.figures()), numeral
+        figures += printed
+    assert figures == 381
+
+
 @pytest.mark.parametrize("number", [1, 2])
 def test_every_figure_of_the_efficiency_paper_is_as_in_its_text(seeds, number):
     text = (seeds / "efficiency-tradeoffs-paper.txt").read_text()
@@ -252,4 +274,4 @@ def test_the_authors_scores_are_those_beside_their_outputs(shared_data, corpus, 
         path.name.removesuffix(".scores.csv"): path.read_text().splitlines()[-1].split(",")[1] for path in scores
     }
     assert overall
-    assert found == overall
+    assert overall.items() <= found.items()
