@@ -23,7 +23,8 @@ _CROSSOVERS = (500.0, 3000.0)  # Hz, between the bands
 _DECAY = 3 * np.log(10.0)  # of amplitude within a reverberation time: 60 dB
 _JITTER = 0.08  # m, as De Sena et al. recommend
 _DIRECT: Seconds = 0.0025  # what arrives within it is direct sound where a ratio is taken
-_WALL = 0.4  # m: nobody, and no microphone, is nearer to a wall
+_WALL = 0.4  # m: nobody is nearer to a wall
+_CEILING = 0.1  # m, likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +54,19 @@ class Room:
 
 def place(room: Room, distance: float, rng: np.random.Generator) -> tuple[float, float, float]:
     """A talker's mouth, 1.1 to 1.7 m high, at `distance` m from the microphone, or as near to that as walls allow."""
-    best = room.microphone
+    best: tuple[float, float, float] | None = None
     for _ in range(20):
         angle = rng.uniform(0, 2 * np.pi)
         height = min(max(rng.uniform(1.1, 1.7), room.microphone[2] - distance), room.microphone[2] + distance)
         flat = np.sqrt(max(distance**2 - (height - room.microphone[2]) ** 2, 0.0))
         wanted = (room.microphone[0] + flat * np.cos(angle), room.microphone[1] + flat * np.sin(angle), height)
-        x, y, z = (min(max(at, _WALL), side - _WALL) for at, side in zip(wanted, room.size, strict=True))
-        spot = (float(x), float(y), float(z))
-        if abs(distance_to(room, spot) - distance) < abs(distance_to(room, best) - distance):
+        x, y = (min(max(at, _WALL), side - _WALL) for at, side in zip(wanted[:2], room.size[:2], strict=True))
+        spot = (float(x), float(y), float(min(height, room.size[2] - _CEILING)))
+        if best is None or abs(distance_to(room, spot) - distance) < abs(distance_to(room, best) - distance):
             best = spot
         if spot == wanted:
             break
+    assert best is not None
     return best
 
 
@@ -78,13 +80,13 @@ def draw_room(rng: np.random.Generator, *, floor: tuple[float, float], reverbera
 
     Carpets and people swallow high frequencies, walls and windows less of the low ones: below 500 Hz reverberation is
     0.9 to 1.3 times as long, above 3 kHz 0.5 to 0.9 times. The microphone is 0.7 to 1.2 m (a table) or, in one room
-    of five, 2.0 to 2.4 m (a screen or the ceiling) above the floor.
+    of five, 2.0 to 2.3 m (a screen or the ceiling) above the floor.
     """
     length = rng.uniform(*floor)
     size = (float(length), float(length * rng.uniform(0.67, 1.0)), float(rng.uniform(2.4, 3.2)))
     middle = float(rng.uniform(*reverberation))
     bands = (middle * float(rng.uniform(0.9, 1.3)), middle, middle * float(rng.uniform(0.5, 0.9)))
-    height = float(rng.uniform(2.0, 2.4) if rng.uniform() < 0.2 else rng.uniform(0.7, 1.2))
+    height = float(rng.uniform(2.0, 2.3) if rng.uniform() < 0.2 else rng.uniform(0.7, 1.2))
     x, y = (float(side * rng.uniform(0.3, 0.7)) for side in size[:2])
     return Room(size, bands, (x, y, height))
 

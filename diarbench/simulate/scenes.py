@@ -34,10 +34,10 @@ class Scene:
     """How a conversation is recorded: ranges, each conversation draws evenly from them.
 
     The defaults are those of `far`. Reverberation times are those of offices and meeting rooms as they have been
-    measured (0.34 to 0.44 s in the ACE corpus, its lecture rooms 0.64 and 1.25 s: J. Eaton et al., "Estimation of room
-    acoustic parameters: the ACE challenge", 2016; 0.21 to 0.83 s in M. Jeub et al., "A binaural room impulse response
-    database", 2009). The ratio of direct to reverberant sound follows from room and distance. Levels, noise and colour
-    were set to enclose what ten 30-second excerpts of AMI's train part show (docs/simulating.md).
+    measured: 0.37 to 0.54 s in two small meeting and conference rooms, 0.44 s in seminar rooms (ASH Listening Set, "Room
+    and Measurement Summary"), and less or more where there are carpets or bare walls. The ratio of direct to
+    reverberant sound follows from room and distance. Levels, noise and colour were set to enclose what ten 30-second
+    excerpts of AMI's train part show (docs/simulating.md).
     """
 
     name: str = "far"
