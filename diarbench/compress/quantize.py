@@ -300,8 +300,8 @@ def rounded_matrix(weight: Tensor, mode: QuantMode) -> tuple[Tensor, Tensor]:
 def sqnr(expected: Tensor, found: Tensor) -> float:
     """The power of what is expected over that of the error, in dB; infinite where there is no error.
 
-    >>> round(sqnr(torch.tensor([1.0, 1.0]), torch.tensor([1.1, 0.9])), 6)
-    20.0
+    >>> round(sqnr(torch.tensor([1.0, 1.0]), torch.tensor([1.5, 0.5])), 2)
+    6.02
     """
     error = (expected.double() - found.double()).square().sum().item()
     power = expected.double().square().sum().item()

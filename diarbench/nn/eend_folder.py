@@ -192,5 +192,5 @@ def _read(path: Path) -> Mapping[str, Any]:
     if missing := sorted(_KEYS - set(said)):
         raise InputError(f"{path}: lacks {', '.join(missing)}")
     if said["front_end"] not in FRONT_ENDS:
-        raise InputError(f"{path}: front_end is {said['front_end']!r}, not {', '.join(FRONT_ENDS)}")
+        raise InputError(f"{path}: front_end is {said['front_end']!r}, not wavlm, fbank or pyannet")
     return said

@@ -92,7 +92,7 @@ def quant_mode(
     32
     """
     if name not in MODES:
-        raise InputError(f"there is no quantization {name!r}{did_you_mean(name, MODES)}")
+        raise InputError(f"there is no quantization {name!r}; known: {', '.join(MODES)}")
     number, activations = MODES[name]
     if group is None:
         group = GROUP if number == "int4" else 0

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,27 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from small_networks import noise, shaken, small
 
+from diarbench.compress.quantize import quantize
 from diarbench.errors import DiarbenchError
 from diarbench.nn.conformer import HeadShape
 from diarbench.nn.eend import Eend
 from diarbench.nn.eend_folder import load_eend, save_eend
 from diarbench.nn.fbank import FbankEend
+from diarbench.nn.pyannet import PyanNet, PyanNetShape
+from diarbench.nn.quantmodes import KINDS, MODES, quant_mode
 
 SMALL = HeadShape(units=16, feed_forward=24, heads=2, blocks=2, kernel=5, overlap=3)
 PRUNED = replace(small("large"), heads=((0, 2), (), (1,)), feed_forward=(5, 48, 0), feed_forward_biases=(2,))
 
 
+NARROW = PyanNetShape(lstm=(9, 8), linear=(6,))
+needs_torchao = pytest.mark.skipif(find_spec("torchao") is None, reason="quantizing needs torchao")
+
+
 def network(kind: str) -> Any:
+    if kind == "pyannet":
+        torch.manual_seed(0)
+        return PyanNet(NARROW).eval()
     if kind == "fbank":
         fbank = FbankEend(SMALL).eval()
         shaken(fbank.head)  # not the mel bands, which are no weights
@@ -48,6 +59,93 @@ def test_what_is_written_is_read_back(kind: str, tmp_path: Path) -> None:
 
 
 @torch.inference_mode()
+def test_a_pyannet_is_one_as_well(tmp_path: Path) -> None:
+    written = network("pyannet")
+    found = load_eend(save_eend(tmp_path, written, window=10))
+    assert (found.front_end, found.shape, found.structure, found.quantization) == ("pyannet", NARROW, None, None)
+    assert torch.equal(found.network(noise()), written(noise()))
+    assert json.loads((tmp_path / "model.json").read_text())["head"]["lstm"] == [9, 8]
+
+
+def test_float_folders_hold_what_they_always_held(tmp_path: Path) -> None:
+    """Their files are read and written as before networks could be quantized, byte for byte."""
+    from safetensors.torch import save
+
+    written = network("pruned")
+    save_eend(tmp_path, written, window=8)
+    state = {name: tensor.float().contiguous() for name, tensor in written.state_dict().items()}
+    assert (tmp_path / "model.safetensors").read_bytes() == save(state)
+    keys = ["format", "front_end", "head", "window", "training", "sha256"]
+    assert list(json.loads((tmp_path / "model.json").read_text())) == keys
+
+
+@needs_torchao
+@pytest.mark.parametrize("kind", ["base", "large", "pruned", "fbank", "pyannet"])
+@torch.inference_mode()
+def test_quantized_networks_are_read_back_bit_for_bit(kind: str, tmp_path: Path) -> None:
+    for name in MODES if kind == "base" else ("w4a8-static", "w8a8-dynamic", "bf16"):
+        done = quantize(network(kind), quant_mode(name, covers=KINDS), calibration=[noise()])
+        save_eend(tmp_path, done.network, window=8)
+        first, second = load_eend(tmp_path), load_eend(tmp_path)
+        expected = done.network(noise())
+        assert torch.equal(first.network(noise()), expected)
+        assert torch.equal(second.network(noise()), expected)
+        assert first.quantization is not None
+        assert first.quantization.mode == done.report.mode
+        assert set(first.quantization.modules) == {module.path for module in done.report.covered}
+        assert (tmp_path / "model.safetensors").stat().st_size == done.report.bytes_quantized
+        assert save_eend(tmp_path / "again", first.network, window=8)
+        files = [(folder / "model.safetensors").read_bytes() for folder in (tmp_path, tmp_path / "again")]
+        assert files[0] == files[1]
+
+
+def said(**changes: Any) -> Callable[[Path], None]:
+    """What changes keys of model.json; None takes one out."""
+
+    def change(folder: Path) -> None:
+        values = json.loads((folder / "model.json").read_text()) | changes
+        kept = {key: value for key, value in values.items() if value is not None}
+        (folder / "model.json").write_text(json.dumps(kept))
+
+    return change
+
+
+def quantization(**changes: Any) -> Callable[[Path], None]:
+    """What changes the table of model.json that tells of quantization."""
+
+    def change(folder: Path) -> None:
+        values = json.loads((folder / "model.json").read_text())
+        values["quantization"] |= changes
+        (folder / "model.json").write_text(json.dumps(values))
+
+    return change
+
+
+@needs_torchao
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (quantization(mode="w3"), "model.json: quantization: there is no quantization 'w3'"),
+        (quantization(mode="w8"), r"not the weights of FbankEend: .*of another shape .*codes is \(\d+,\)"),
+        (quantization(mode="w4a8-static"), "not the weights of FbankEend: missing .*inputs"),
+        (quantization(group=7), "of another shape .*scale"),
+        (quantization(modules=["head.projection"]), "not the weights of FbankEend: missing"),
+        (quantization(modules=["head.nothing"]), "model.json: FbankEend has no module 'head.nothing'"),
+        (quantization(modules=["head.norm"]), "'head.norm' is a LayerNorm, which is not quantized"),
+        (quantization(kinds=[]), "quantization: unknown key 'kinds'"),
+        (said(quantization=None), "not the weights of FbankEend: missing"),
+        (said(quantization=3), "quantization is a table"),
+    ],
+)
+def test_what_is_said_of_quantization_must_hold(tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:
+    save_eend(tmp_path, quantize(network("fbank"), quant_mode("w4", group=8)).network, window=8)
+    spoil(tmp_path)
+    with pytest.raises(DiarbenchError, match=message) as caught:
+        load_eend(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@torch.inference_mode()
 def test_a_folded_network_is_written_as_well_and_stays_as_it_was(tmp_path: Path) -> None:
     folded = network("base").fold()
     expected = folded(noise())
@@ -62,17 +160,6 @@ def test_a_folded_network_is_written_as_well_and_stays_as_it_was(tmp_path: Path)
 def test_half_precision_is_written_in_full(tmp_path: Path) -> None:
     loaded = load_eend(save_eend(tmp_path, network("fbank").to(torch.bfloat16), window=8)).network
     assert {weight.dtype for weight in loaded.parameters()} == {torch.float32}
-
-
-def said(**changes: Any) -> Callable[[Path], None]:
-    """What changes keys of model.json; None takes one out."""
-
-    def change(folder: Path) -> None:
-        values = json.loads((folder / "model.json").read_text()) | changes
-        kept = {key: value for key, value in values.items() if value is not None}
-        (folder / "model.json").write_text(json.dumps(kept))
-
-    return change
 
 
 def flip_a_byte(folder: Path) -> None:
@@ -98,7 +185,7 @@ def another_structure(folder: Path) -> None:
         (said(format=2), "format 2 is not 1"),
         (said(windows=3), "unknown key windows; did you mean window"),
         (said(training=None), "lacks training"),
-        (said(front_end="cqt"), "front_end is 'cqt', not wavlm or fbank"),
+        (said(front_end="cqt"), "front_end is 'cqt', not wavlm, fbank or pyannet"),
         (said(window="8"), "window is in seconds, above 0, not '8'"),
         (said(window=0), "window is in seconds, above 0, not 0"),
         (said(head=[1]), "head is a table"),

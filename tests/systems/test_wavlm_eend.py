@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ from small_networks import small
 
 from diarbench.cards import SystemCard, read_card
 from diarbench.checking import check_card
+from diarbench.compress.quantize import quantize
 from diarbench.errors import DiarbenchError
 from diarbench.measure.calls import CallRecorder, PipelineCounter
-from diarbench.measure.counts import build_networks
+from diarbench.measure.counts import build_networks, count_system
 from diarbench.nn.eend import Eend
-from diarbench.nn.eend_folder import save_eend
+from diarbench.nn.eend_folder import load_eend, save_eend
 from diarbench.nn.fbank import FbankEend
+from diarbench.nn.pyannet import PyanNet, PyanNetShape
+from diarbench.nn.quantmodes import quant_mode
 from diarbench.pipelines.eend_recipes import RECIPES
 from diarbench.pipelines.wavlm_eend import WavlmEend
 from diarbench.registry import Registry, shipped
@@ -98,6 +102,73 @@ def test_it_runs_and_its_calls_are_counted(
     for stage, module in modules.items():
         assert shapes(module) == shapes(networks[stage].module)
     assert [name for name, network in networks.items() if network.encoder is not None] == ["segmentation"]
+
+
+@pytest.mark.skipif(find_spec("torchao") is None, reason="quantizing needs torchao")
+@pytest.mark.parametrize("mode", ["w8a8-dynamic", "w4a8-static", "bf16"])
+def test_a_quantized_network_runs_is_counted_in_float_and_held_as_codes(
+    folder: Path,
+    weights: dict[str, Path],
+    front_end: str,
+    as_audio: AsAudio,
+    sound: NDArray[np.float32],
+    tmp_path: Path,
+    mode: str,
+) -> None:
+    found = load_eend(folder)
+    windows = torch.from_numpy(sound[: 4 * 32000].copy()).reshape(4, 32000)
+    done = quantize(found.network, quant_mode(mode), calibration=[windows])
+    save_eend(tmp_path, done.network, window=2)
+    said: dict[str, Any] = {"recipe": "diarizen-meeting", "embedding": "ge2e", "clustering": AHC, "window": 2}
+    said |= {"front_end": front_end, "head": HEAD, "quantization": mode}
+    said |= {"structure": STRUCTURE} if front_end == "wavlm" else {}
+    files = {"segmentation": tmp_path, "embedding": weights["embedding"]}
+    system = WavlmEend(weights=files, **said)
+    assert len(system.diarize(as_audio(sound)).labels) > 1
+    networks = build_networks(WavlmEend, said)
+    size, plain = (count_system(modules, networks, None) for modules in (system.modules(), None))
+    assert size is not None
+    assert plain is not None
+    assert (size.parameters, size.stages) == (plain.parameters, plain.stages)
+    assert size.held["bfloat16" if mode == "bf16" else "int8"].weights >= done.report.weights_covered
+    for change, message in (
+        ({"quantization": None}, f'is quantized: "{mode}", and the card says no quantization'),
+        ({"quantization": "w8"}, f'"{mode}", and the card says quantization = "w8"'),
+        ({"quantization": "w9"}, "there is no quantization 'w9'; known: w4"),
+        ({"precision": "bf16"}, 'take precision = "bf16" out'),
+    ):
+        with pytest.raises(DiarbenchError, match=message):
+            WavlmEend(weights=files, **said | change)
+    with pytest.raises(DiarbenchError, match=f'is not quantized, and the card says quantization = "{mode}"'):
+        WavlmEend(weights=files | {"segmentation": folder}, **said)
+
+
+def test_a_pyannet_is_a_front_end_as_well(
+    weights: dict[str, Path], as_audio: AsAudio, sound: NDArray[np.float32], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    shape = PyanNetShape(lstm=(9, 8), linear=(6,), stride=10)
+    save_eend(tmp_path, PyanNet(shape).eval(), window=2)
+    said: dict[str, Any] = {"recipe": "diarizen-meeting", "embedding": "ge2e", "clustering": AHC, "window": 2}
+    said |= {"front_end": "pyannet", "head": {"lstm": [9, 8], "linear": [6]}}
+    files = {"segmentation": tmp_path, "embedding": weights["embedding"]}
+    system = WavlmEend(weights=files, **said)
+    system.diarize(as_audio(sound))
+    networks = build_networks(WavlmEend, said)
+    assert networks is not None
+    assert shapes(system.modules()["segmentation"]) == shapes(networks["segmentation"].module)
+    size = count_system(system.modules(), networks, None)
+    assert size is not None
+    assert set(size.stages["segmentation"].parts) == {"SincNet", "LSTM", "linear"}
+    for change, message in (
+        ({"head": {"lstm": [9, 9], "linear": [6]}}, "another than the card says"),
+        ({"head": {"lstm": 9}}, "the card: head: lstm is a list of whole numbers, not 9"),
+        ({"head": {"units": 9}}, "the card: head: unknown key 'units'"),
+        ({"structure": "wavlm-large"}, 'front_end = "pyannet" has no structure'),
+        ({"front_end": "fbank", "head": None}, "its front end is not fbank"),
+    ):
+        with pytest.raises(DiarbenchError, match=message):
+            WavlmEend(weights=files, **said | change)
 
 
 def test_the_window_is_the_trained_one_unless_said(build: Build) -> None:
