@@ -124,6 +124,8 @@ def _column(dataset: StoredDataset, limit: int | None) -> Column:
         recordings=tuple(recording["id"] for recording in recordings),
         total=len(facts["recordings"]),
         audio=sum(recording["duration"] for recording in recordings),
+        corpus=facts.get("corpus"),
+        part=facts.get("part"),
     )
 
 
@@ -186,6 +188,8 @@ def _entry(
             if (shares := _all_stages(stages[place], total.wall)) is not None
         },
         pipeline_macs=_per_second(macs, columns),
+        trained_parts=tuple(card.get("trained_parts", ())),
+        may_have_seen=tuple(card.get("may_have_seen", ())),
     )
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from diarbench.costs import Measured
 from diarbench.scoring.rules import ErrorTimes, ScoringRule
 from diarbench.types import Complexity, Seconds
+
+# What a system's weights may know of a dataset: they were trained on another part of its corpus; or they were, or may
+# have been, trained on these very recordings.
+Exposure: TypeAlias = Literal["related", "seen"]
 
 # The stage that holds what no mark of the adapter holds.
 REST = "other"
@@ -61,6 +65,8 @@ class Column:
     recordings: tuple[str, ...]  # ids that are scored here
     total: int  # recordings of the whole dataset; more than len(recordings) where a limit was set
     audio: Seconds  # of the recordings that are scored here
+    corpus: str | None = None  # "ami", as dataset cards name it
+    part: str | None = None  # of the corpus: "train", "development" or "test"
 
     @property
     def label(self) -> str:
@@ -111,6 +117,8 @@ class Entry:
     pipeline_macs: float | None = None  # multiply-accumulates per second of audio, over all recordings of the board
     measured: Mapping[Place, Measured] = field(default_factory=dict)  # of measuring sessions, the newest at each place
     notes: tuple[str, ...] = ()  # what is not shown, and why; nothing that went wrong
+    trained_parts: tuple[str, ...] = ()  # of corpora, as its card names them: "ami/train", or "ami" for some of it
+    may_have_seen: tuple[str, ...] = ()  # parts that its weights may have been trained on
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +201,19 @@ def macro_der(entry: Entry, columns: Sequence[Column], rule: str) -> float | Non
     ders = [entry.scores[column.name].der(rule) if column.name in entry.scores else None for column in columns]
     known = [der for der in ders if der is not None]
     return sum(known) / len(known) if known and len(known) == len(ders) else None
+
+
+def exposure(entry: Entry, column: Column) -> Exposure | None:
+    """What the system's weights may know of the dataset, for all that its card says; it never changes a rank.
+
+    A corpus that is named without a part may be all of it: what nobody says is not taken for good.
+    """
+    if column.corpus is None:
+        return None
+    named = {name for name in (*entry.trained_parts, *entry.may_have_seen) if name.split("/")[0] == column.corpus}
+    if not named:
+        return None
+    return "seen" if column.part is None or named & {column.corpus, f"{column.corpus}/{column.part}"} else "related"
 
 
 def pareto_front(points: Mapping[str, tuple[float, float]]) -> tuple[str, ...]:

@@ -11,6 +11,8 @@ from diarbench.report.values import (
     PARTS,
     compared,
     comparisons,
+    exposure_mark,
+    exposure_words,
     has_more_than_an_encoder,
     has_zeros,
     held_bytes,
@@ -154,6 +156,10 @@ def _dataset(board: Leaderboard, column: Column) -> TableColumn:
         score = line.entry.scores.get(column.name)
         return score.der(rule) if score is not None else None
 
+    def marked(line: Line) -> str:
+        found, mark = value(line), exposure_mark(line, column)
+        return f"{text.percent(found)}{mark}" if found is not None and mark else ""
+
     return TableColumn(
         key=f"der.{column.name}",
         group=f"DER by dataset (%), {rule}",
@@ -163,6 +169,8 @@ def _dataset(board: Leaderboard, column: Column) -> TableColumn:
         value=value,
         show=text.percent,
         marks_best=True,
+        in_full=marked,
+        remark=lambda line: exposure_words(line, column),
     )
 
 

@@ -13,6 +13,7 @@ _LATEX = {
     "|": r"\textbar{}", '"': r"\texttt{\char34}", "`": r"\textasciigrave{}",
     "±": r"$\pm$", "×": r"$\times$", "Δ": r"$\Delta$", "−": "$-$", "–": "--", "…": r"\dots{}", "µ": r"$\mu$",
     "≈": r"$\approx$", "✓": r"$\checkmark$",
+    "†": r"\dag{}", "‡": r"\ddag{}",
 }  # fmt: skip
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~])")
 _FORMULA = re.compile(r"\s*[=+\-@\t\r＝＋－＠]")

@@ -18,7 +18,7 @@ from diarbench.report.reported import LABEL
 from diarbench.report.reportedsection import PAIRS_TITLE, TITLE, section_cells, section_heads, section_notes
 from diarbench.report.sheets import PAIR_HEADS, PAIR_RIGHT, lay_out, pair_cells
 from diarbench.report.troubles import troubles
-from diarbench.report.values import PARTS, comparisons, has_zeros
+from diarbench.report.values import PARTS, comparisons, exposure_legend, has_zeros
 
 if TYPE_CHECKING:
     import jinja2
@@ -77,6 +77,7 @@ def render_html(board: Leaderboard, *, generated: str, reported: Reported | None
         troubles=found[:_MOST_TROUBLES],
         more_troubles=max(0, len(found) - _MOST_TROUBLES),
         legend=speedup_legend(board) if comparisons(board) else "",
+        marks=exposure_legend(board),
         costs=costs,
         speeds=speeds,
         sessions=[_session(board, session) for session in sessions(board)],

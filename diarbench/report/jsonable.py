@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from diarbench.errors import StoreError
+from diarbench.leaderboard import exposure
 from diarbench.report.sheets import figure_json
 from diarbench.report.values import window_macs
 
@@ -64,6 +65,8 @@ def _column(column: Column) -> dict[str, Any]:
         "recordings": list(column.recordings),
         "total": column.total,
         "audio": column.audio,
+        "corpus": column.corpus,
+        "part": column.part,
     }
 
 
@@ -85,6 +88,9 @@ def _line(board: Leaderboard, line: Line) -> dict[str, Any]:
         "title": entry.title,
         "baseline": entry.baseline,
         "compression": entry.compression,
+        "trained_parts": entry.trained_parts,
+        "may_have_seen": entry.may_have_seen,
+        "exposure": {column.name: exposure(entry, column) for column in board.columns},
         "macro_der": line.macro,
         "delta": line.delta,
         "scores": scores,

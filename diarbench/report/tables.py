@@ -14,7 +14,7 @@ from diarbench.report.escapes import csv_text, latex, latex_tabular, markdown, m
 from diarbench.report.measures import notes_on, sessions, speedup_legend
 from diarbench.report.reportedsection import section_csv, section_latex, section_markdown
 from diarbench.report.troubles import troubles
-from diarbench.report.values import comparisons
+from diarbench.report.values import comparisons, exposure_legend
 
 if TYPE_CHECKING:
     from diarbench.leaderboard import Leaderboard, Line
@@ -165,6 +165,7 @@ def _preface(board: Leaderboard) -> list[str]:
         f"Datasets: {datasets or 'none'}.",
         *([f"Measured on: {', '.join(machines)}."] if machines else []),
         *([speedup_legend(board)] if comparisons(board) else []),
+        *([marks] if (marks := exposure_legend(board)) else []),
     ]
 
 

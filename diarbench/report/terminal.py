@@ -10,7 +10,7 @@ from diarbench.report.columns import TableColumn, best_values, is_best, table_co
 from diarbench.report.measures import notes_on, sessions, speedup_legend
 from diarbench.report.reportedsection import print_section
 from diarbench.report.troubles import troubles
-from diarbench.report.values import PARTS
+from diarbench.report.values import PARTS, exposure_legend
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -171,6 +171,8 @@ def _notes(board: Leaderboard, columns: Sequence[TableColumn], shown: Sequence[T
         if column.synthetic:
             note.append(", SYNTHETIC", style="yellow")
         notes.append(note)
+    if marks := exposure_legend(board):
+        notes.append(Text(marks))
     if timed := [place.machine for place in board.places if any(place in line.entry.speeds for line in board.lines)]:
         machines = ", ".join(dict.fromkeys(timed))
         notes.append(Text(f"RTF: wall time per second of audio, on {text.plain(machines)}."))

@@ -11,6 +11,9 @@ WITHIN_NOISE = "≈"  # behind a speed-up that is none, for all that was measure
 UNJUDGED = "?"  # behind a speed-up of which nothing can be said, as the noise is not known
 BUSY = "!"  # behind a figure that was taken while other work was seen on the machine
 
+RELATED = "†"  # behind a DER on a corpus of which the system was trained on another part
+SEEN = "‡"  # behind a DER on recordings that the system was, or may have been, trained on
+
 
 def plain(text: object) -> str:
     r"""One line of printable characters: control characters, line breaks, lone surrogates and direction marks

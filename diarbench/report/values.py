@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from diarbench.leaderboard import REST
+from diarbench.leaderboard import REST, Exposure, exposure
 from diarbench.report import text
 
 if TYPE_CHECKING:
@@ -58,6 +58,36 @@ def rate(line: Line, column: Column, rule: str, part: str) -> float | None:
         return None
     total = score.total(rule)
     return float(getattr(total, part)) / total.scored if total.scored > 0 else None
+
+
+_EXPOSURES: Mapping[Exposure, tuple[str, str]] = {
+    "related": (text.RELATED, "trained on another part of this corpus"),
+    "seen": (text.SEEN, "was, or may have been, trained on these very recordings"),
+}
+
+
+def exposure_mark(line: Line, column: Column) -> str:
+    """What is printed behind a DER of a system that may know the dataset; nothing behind others."""
+    found = exposure(line.entry, column)
+    return _EXPOSURES[found][0] if found is not None else ""
+
+
+def exposure_words(line: Line, column: Column) -> str:
+    """The same in words."""
+    found = exposure(line.entry, column)
+    return _EXPOSURES[found][1] if found is not None else ""
+
+
+def exposure_legend(board: Leaderboard) -> str:
+    """What the marks behind DERs mean; nothing where there are none."""
+    found = {
+        exposure(line.entry, column)
+        for line in board.lines
+        for column in board.columns
+        if column.name in line.entry.scores
+    }
+    said = [f"{mark} {words}" for kind, (mark, words) in _EXPOSURES.items() if kind in found]
+    return f"{'; '.join(said)}: as far as its card says; this changes no rank." if said else ""
 
 
 def macro_rate(line: Line, board: Leaderboard, part: str) -> float | None:

@@ -22,7 +22,8 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "json.md"
 
 def documented() -> tuple[set[str], set[str]]:
     """Paths of values, and of these the free-form ones, as the tables of the document list them."""
-    rows = re.findall(r"^\| `([^`]+)` \| (.+) \|$", DOCUMENT.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    board, _ = DOCUMENT.read_text(encoding="utf-8").split("\n# Corpora as JSON\n")
+    rows = re.findall(r"^\| `([^`]+)` \| (.+) \|$", board, flags=re.MULTILINE)
     return {key for key, _ in rows}, {key for key, note in rows if "free-form" in note}
 
 
@@ -66,7 +67,7 @@ def test_the_keys_are_those_of_the_document(realistic: Leaderboard, measured: Le
     )  # fmt: skip
     entry = boards.make_entry(
         "a", 0.2, problems=("a problem",), notes=("a note",), complexity=boards.make_sizes(1000),
-        stages={boards.PLACE: {"embedding": 1.0}},
+        stages={boards.PLACE: {"embedding": 1.0}}, trained_parts=("ami/train",), may_have_seen=("ami/test",),
         measured={boards.PLACE: everything, boards.PLACE._replace(device="cuda"): nothing},
     )  # fmt: skip
     halved = Score(entry.scores["voices"].recordings, {"x": "fell over"}, ("y",))
