@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import typer
 
 import diarbench
-from diarbench.cli import cards, compare, corpora, count, data, measure, report, run, score
+from diarbench.cli import cards, compress, compare, corpora, count, data, measure, report, run, score
 from diarbench.errors import DiarbenchError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.command("score")(score.score)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.command("count")(count.count)
+app.command("compress")(compress.compress)
 app.command("measure")(measure.measure)
 app.command("list")(cards.list_cards)
 app.command("check")(cards.check)

@@ -24,8 +24,7 @@ class New(_Strict):
 
     front_end: Literal["wavlm", "fbank", "pyannet"] = "wavlm"
     structure: str | dict[str, Any] | None = None  # of WavLM: a name, a .json file beside the recipe, or a table
-    head: dict[str, int] = {}  # what differs from DiariZen's Conformer head
-    shape: dict[str, int | list[int]] = {}  # of a PyanNet: what differs from segmentation-3.0
+    head: dict[str, int | list[int]] = {}  # what differs from DiariZen's Conformer head, or from segmentation-3.0
     filters: Literal["random", "mel"] = "random"  # how WavLM's first convolution starts: "mel": pairs of band passes
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
@@ -47,6 +46,7 @@ class Start(_Strict):
     new: New | None = None
     pretrained: Pretrained | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1  # of a `system` while it trains
+    teacher: Line | None = None  # a system to distil from; else the network as it is before the first pruning
 
     @model_validator(mode="after")
     def _one(self) -> Start:
@@ -69,7 +69,7 @@ class Data(_Strict):
 class _Training(_Strict):
     """What all stages that train have in common."""
 
-    steps: Whole
+    steps: NotNegative
     batch: Whole = 16
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the training windows
     window: Positive | None = None  # s, where it is not the data's
@@ -86,6 +86,7 @@ class TrainStage(_Training):
     """Learn to diarize: the powerset loss on the whole network."""
 
     kind: Literal["train"]
+    steps: Whole
     rate: Positive = 1e-3
     encoder_rate: Positive = 2e-5  # of WavLM
     overlap: Whole | None = None  # a new classifier, for so many speakers at once
@@ -95,6 +96,7 @@ class PruneStage(_Training):
     """Close gates until the target is reached, then remove what is closed."""
 
     kind: Literal["prune"]
+    steps: Whole
     sparsity: Fraction | None = None  # of the WavLM as a whole; or of its two parts:
     cnn_sparsity: Annotated[float, Field(ge=0, lt=1)] | None = None
     transformer_sparsity: Annotated[float, Field(ge=0, lt=1)] | None = None
@@ -126,6 +128,7 @@ class DistilStage(_Training):
     """Learn to make the teacher's states, with the structure as it is."""
 
     kind: Literal["distil"]
+    steps: Whole
     rate: Positive = 2e-4
     layers: list[NotNegative] | None = None
 
@@ -134,19 +137,25 @@ class MagnitudeStage(_Training):
     """Remove the units of least weight, in rounds, training after each. `steps` are those of one round."""
 
     kind: Literal["magnitude"]
+    steps: Whole
     units: Literal["hidden", "linear"]
     sparsity: Fraction
     rounds: Whole = 4
     rate: Positive = 1e-3
 
 
-class QuantizeStage(_Strict):
-    """Fewer bits: at once (with `calibration` windows for static scales), or after training that knows of them."""
+class QuantizeStage(_Training):
+    """Fewer bits, as the last stage: at once (`steps = 0`), or after steps of training with the rounding in sight."""
 
     kind: Literal["quantize"]
-    mode: Line
-    calibration: NotNegative = 64  # windows
-    training: TrainStage | None = None  # quantization-aware
+    mode: Line  # among diarbench.nn.quantmodes.MODES
+    group: NotNegative | None = None  # weights that share a scale
+    covers: list[Line] | None = None
+    skip: list[Line] = []
+    calibration: Whole = 64  # training windows: for static ranges, and to compare outputs on
+    steps: NotNegative = 0
+    rate: Positive = 1e-4
+    encoder_rate: Positive = 2e-5
 
 
 Stage = Annotated[TrainStage | PruneStage | DistilStage | MagnitudeStage | QuantizeStage, Field(discriminator="kind")]
@@ -176,6 +185,12 @@ class Recipe(_Strict):
     data: Data
     stages: Annotated[list[Stage], Field(min_length=1)]
     card: CardTemplate
+
+    @model_validator(mode="after")
+    def _last(self) -> Recipe:
+        if any(stage.kind == "quantize" for stage in self.stages[:-1]):
+            raise ValueError('what is quantized can\'t be trained any more: kind = "quantize" comes last')
+        return self
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -76,10 +76,19 @@ class Windows:
     Windows of `window` seconds begin every `shift` seconds inside each scoring region, the last one flush with its
     end; regions shorter than a window give none. (The pruning paper trains on 8 s every 6 s, and validates every 8 s.)
     `fraction` keeps a pseudo-random part of the windows, the same for each run; smaller ones are subsets of larger ones
-    (the paper's Table VII). Raises InputError where nothing is left.
+    (the paper's Table VII); `most` is an upper limit of their number, chosen alike.
+    Raises InputError where nothing is left.
     """
 
-    def __init__(self, datasets: Sequence[Dataset], *, window: Seconds, shift: Seconds, fraction: float = 1.0) -> None:
+    def __init__(
+        self,
+        datasets: Sequence[Dataset],
+        *,
+        window: Seconds,
+        shift: Seconds,
+        fraction: float = 1.0,
+        most: int | None = None,
+    ) -> None:
         if not 0 < fraction <= 1:
             raise InputError(f"a fraction of the data is above 0 and at most 1, not {fraction:g}")
         if window <= 0 or shift <= 0:
@@ -91,7 +100,8 @@ class Windows:
             for index, recording in enumerate(self._recordings)
             for start in _starts(recording, window, shift)
         ]
-        order = np.random.default_rng(0).permutation(len(places))[: math.ceil(fraction * len(places))]
+        wanted = min(math.ceil(fraction * len(places)), most or len(places))
+        order = np.random.default_rng(0).permutation(len(places))[:wanted]
         self._places = [places[index] for index in sorted(order.tolist())]
         if not self._places:
             names = ", ".join(dataset.name for dataset in datasets)

@@ -1,0 +1,192 @@
+"""`diarbench compress`: make a smaller system by a recipe, from a system and data, and write its card."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Self
+
+import typer
+
+from diarbench.cli.common import CardsOption, WeightsOption, console
+from diarbench.cli.run import DeviceChoice, load_datasets
+from diarbench.errors import InputError, MissingRequirementError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from diarbench.training.recipes import Recipe
+
+_EVERY = 60.0  # s between lines where there is no bar
+
+
+def compress(
+    recipe: Annotated[Path, typer.Option("--recipe", metavar="FILE", help="The recipe (TOML): from what, by what.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where NAME.toml and weights/NAME are written.")] = Path(
+        "systems", "compressed"
+    ),
+    name: Annotated[str | None, typer.Option(help="The new system's name [the recipe's file name].")] = None,
+    system: Annotated[
+        str | None, typer.Option("--system", "-s", help="Begin with this system instead of the recipe's.")
+    ] = None,
+    dataset: Annotated[
+        list[str], typer.Option("--dataset", "-d", help="Train on this dataset instead. Repeatable.")
+    ] = [],  # noqa: B006
+    work: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where checkpoints and logs are kept, in a folder per recipe.")
+    ] = Path("training"),
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="At most so many steps in each stage: to try a recipe out.")
+    ] = None,
+    device: Annotated[DeviceChoice, typer.Option(help="auto: the GPU if there is one.")] = DeviceChoice.auto,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = max(1, (os.cpu_count() or 2) // 2),
+    weights: WeightsOption = None,
+    cards: CardsOption = [],  # noqa: B006
+) -> None:
+    """Make a smaller system: fine-tune, prune, distil or quantize by a recipe.
+
+    Ends with a system card, which `diarbench run` takes. Stopped in the middle, the same command goes on.
+    """
+    from diarbench.cards import check_name
+    from diarbench.registry import Registry
+    from diarbench.weights import check_folder
+
+    try:
+        from diarbench.training.publish import publish
+        from diarbench.training.recipes import read_recipe
+        from diarbench.training.stages import Workplace, do_recipe
+    except ImportError as error:
+        raise MissingRequirementError(
+            f"training needs more packages: pip install 'diarbench[compress]' ({error})"
+        ) from error
+    made = read_recipe(recipe)
+    name = check_name(name or recipe.stem, recipe)
+    if (out / f"{name}.toml").exists():
+        raise InputError(f"{out / name}.toml: exists already; remove it, or say another --name or --out")
+    check_folder(weights)
+    made = _changed(made, system, dataset)
+    registry = Registry.standard(cards)
+    train = load_datasets(registry, made.data.train)
+    development = load_datasets(registry, made.data.development)
+    with _show() as reporter:
+        place = Workplace(
+            work / name,
+            recipe.parent,
+            train,
+            development,
+            lambda wanted: registry.choose_systems([wanted])[0],
+            reporter,
+            weights=weights,
+            device=_device(device),
+            threads=threads,
+            most_steps=steps,
+        )
+        model = do_recipe(made, place)
+    card = publish(name, made, model, out)
+    parameters = sum(parameter.numel() for parameter in model.network.parameters())
+    console().print(f"{card}: {parameters:,} parameters; next: diarbench run -s {card} -d DATASET")
+
+
+def _changed(recipe: Recipe, system: str | None, datasets: list[str]) -> Recipe:
+    """The recipe with another beginning, or other data."""
+    if system is not None:
+        start = recipe.start.model_copy(update={"system": system, "new": None, "pretrained": None})
+        recipe = recipe.model_copy(update={"start": start})
+    if datasets:
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"train": datasets})})
+    return recipe
+
+
+def _device(choice: DeviceChoice) -> str:
+    import torch
+
+    if choice is DeviceChoice.cuda and not torch.cuda.is_available():
+        raise InputError("--device cuda: torch sees no CUDA device here; use --device cpu or auto")
+    return "cpu" if choice is DeviceChoice.cpu or not torch.cuda.is_available() else "cuda"
+
+
+class _Bar(AbstractContextManager["_Bar"]):
+    """A bar over a stage's steps, on standard error."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._progress: Progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[said]}"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=Console(file=sys.stderr),
+            transient=True,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def stage(self, number: int, count: int, kind: str, status: str) -> None:
+        """Show an empty bar for the stage, or a line where it was done before."""
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+        title = f"{number}/{count} {kind}"
+        if status == "kept":
+            self._progress.console.print(f"{title}: kept")
+        self._task = self._progress.add_task(title, total=None, said="")
+
+    def step(self, step: int, steps: int, parts: Mapping[str, float]) -> None:
+        """Move the bar by a step."""
+        if self._task is not None:
+            self._progress.update(self._task, completed=step, total=steps, said=_said(parts))
+
+    def validated(self, step: int, measures: Mapping[str, float]) -> None:
+        """Print what was measured."""
+        self._progress.console.print(f"step {step}: {_said(measures)}", highlight=False)
+
+
+class _Lines(AbstractContextManager["_Lines"]):
+    """Some lines on standard error: for pipes and logs."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def stage(self, number: int, count: int, kind: str, status: str) -> None:
+        """Say which stage begins, or was done before."""
+        sys.stderr.write(f"[{number}/{count}] {kind}{': kept' if status == 'kept' else ''}\n")
+        self._last = time.monotonic()
+
+    def step(self, step: int, steps: int, parts: Mapping[str, float]) -> None:
+        """Say now and then how far it is."""
+        if time.monotonic() - self._last > _EVERY:
+            sys.stderr.write(f"  step {step} of {steps}: {_said(parts)}\n")
+            self._last = time.monotonic()
+
+    def validated(self, step: int, measures: Mapping[str, float]) -> None:
+        """Say what was measured."""
+        sys.stderr.write(f"  step {step}, development: {_said(measures)}\n")
+
+
+def _show() -> _Bar | _Lines:
+    return _Bar() if sys.stderr.isatty() else _Lines()
+
+
+def _said(measures: Mapping[str, float]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in measures.items())

@@ -1,0 +1,153 @@
+"""What a recipe ends with: a system card, and the folder of its weights with a model card for people."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from diarbench.errors import InputError
+from diarbench.files import sha256_of, write_whole
+from diarbench.nn.conformer import HeadShape
+from diarbench.nn.eend import Eend
+from diarbench.nn.eend_folder import front_end_of
+from diarbench.nn.pyannet import PyanNet
+from diarbench.nn.quantized import quantization_in
+from diarbench.nn.structures import Structure
+from diarbench.training.begin import Model, save_model
+from diarbench.training.recipes import Recipe
+
+ADAPTER = "diarbench.pipelines.wavlm_eend:WavlmEend"
+_REQUIRES = ["torch>=2.6", "torchaudio>=2.6", "pyannote.audio>=4.0.4,<4.1", "safetensors>=0.4"]
+_WEIGHTS = "weights"  # a folder beside the card
+
+
+def publish(name: str, recipe: Recipe, model: Model, out: Path) -> Path:
+    """Write `out`/NAME.toml and `out`/weights/NAME; the path of the card.
+
+    A card of this name is replaced only by the same recipe's. Raises StoreError where nothing can be written.
+    """
+    place = out / _WEIGHTS / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=place.parent) as making:
+        new = Path(making) / name
+        facts = {"recipe": recipe.title, "seed": recipe.seed, "data": list(recipe.data.train)}
+        save_model(new, model, facts)
+        write_whole(new / "README.md", model_card(name, recipe, model))
+        digests = {file.name: sha256_of(file) for file in sorted(new.iterdir()) if file.name != "README.md"}
+        if place.exists():
+            shutil.rmtree(place)
+        new.rename(place)
+    card = out / f"{name}.toml"
+    write_whole(card, tomli_w.dumps(system_card(name, recipe, model, digests), multiline_strings=True))
+    return card
+
+
+def system_card(name: str, recipe: Recipe, model: Model, digests: Mapping[str, str]) -> dict[str, Any]:
+    """The card as a table: the recipe's template, and what follows from the network and its stages."""
+    template = recipe.card
+    for key in ("front_end", "structure", "head", "window", "quantization"):
+        if key in template.options:
+            raise InputError(f"[card.options]: {key} follows from the network: leave it out")
+    description = {"description": template.description} if template.description else {}
+    weights: dict[str, Any] = {"segmentation": {"path": f"{_WEIGHTS}/{name}", "sha256": dict(digests)}}
+    if template.licence:
+        weights["segmentation"]["licence"] = template.licence
+    for other, source in (("embedding", template.embedding), ("plda", template.plda)):
+        if source is not None:
+            weights[other] = source.model_dump(mode="json", exclude_defaults=True)
+    card: dict[str, Any] = {
+        "title": template.title,
+        "adapter": ADAPTER,
+        **({"baseline": template.baseline} if template.baseline else {}),
+        "devices": ["cpu", "cuda"],
+        "requires": _REQUIRES,
+        **({"licence": template.licence} if template.licence else {}),
+        **({"source": recipe.source} if recipe.source else {}),
+        **description,
+        "trained_on": template.trained_on or list(recipe.data.train),
+        "compression": compression(model),
+        "weights": weights,
+        "options": {**template.options, **network_options(model)},
+    }
+    return card
+
+
+def network_options(model: Model) -> dict[str, Any]:
+    """Options from which the adapter can build the network without its weights."""
+    network = model.network
+    options: dict[str, Any] = {"front_end": front_end_of(network), "window": model.window}
+    if isinstance(network, PyanNet):
+        shape = asdict(network.shape)
+        options["head"] = {key: list(value) if isinstance(value, tuple) else value for key, value in shape.items()}
+    else:
+        options["head"] = _changed(network.head.shape)
+    if isinstance(network, Eend):
+        options["structure"] = _table(network.wavlm.structure)
+    if (quantization := quantization_in(network)) is not None:
+        options["quantization"] = quantization.mode.name
+    return options
+
+
+def compression(model: Model) -> dict[str, Any]:
+    """Facts about how the network was made smaller: of the last pruning, and of quantization."""
+    facts: dict[str, Any] = {"stages": [stage["kind"] for stage in model.history]}
+    for stage in model.history:
+        if stage["kind"] == "prune":
+            facts |= {"method": "structured pruning", "measure": stage["measure"]}
+            facts |= {"target": stage["target"], "reached": stage["reached"][stage["measure"]]}
+        elif stage["kind"] == "magnitude":
+            facts |= {"method": "magnitude pruning", "units": stage["units"], "widths": stage["widths"][-1]}
+            facts |= {"nominal": stage["nominal"], "achieved": stage["achieved"]}
+        elif stage["kind"] == "quantize":
+            facts |= {"quantization": stage["mode"], "training": stage["method"]}
+    return {"method": "none"} | facts
+
+
+def model_card(name: str, recipe: Recipe, model: Model) -> str:
+    """What people should know of the weights, as Markdown."""
+    last = model.history[-1] if model.history else {}
+    lines = [f"# {name}", "", recipe.title + ".", ""]
+    if recipe.description:
+        lines += [recipe.description.strip(), ""]
+    lines += [
+        f"- Data: {', '.join(recipe.data.train)}; chosen on {', '.join(recipe.data.development)}",
+        f"- Seed: {recipe.seed}; windows of {model.window:g} s",
+        f"- Parameters: {sum(parameter.numel() for parameter in model.network.parameters()):,}",
+        f"- Licence: {recipe.card.licence or 'not stated'}",
+        "",
+        "| stage | steps | minutes | development loss | local error |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for stage in model.history:
+        measures = stage.get("development", {})
+        error = f"{100 * measures['local_error']:.1f} %" if "local_error" in measures else ""
+        loss = f"{measures['loss']:.4f}" if "loss" in measures else ""
+        steps, minutes = stage.get("steps", ""), stage.get("seconds")
+        minutes = "" if minutes is None else f"{minutes / 60:.1f}"
+        lines.append(f"| {stage['kind']} | {steps} | {minutes} | {loss} | {error} |")
+    if "development" in last:
+        lines += ["", "The local error is that of windows by themselves on development data: no DER of a system."]
+    return "\n".join(lines) + "\n"
+
+
+def _changed(shape: HeadShape) -> dict[str, int]:
+    """What differs from the default head."""
+    default = HeadShape()
+    names = [field.name for field in fields(shape)]
+    return {key: getattr(shape, key) for key in names if getattr(shape, key) != getattr(default, key)}
+
+
+def _table(structure: Structure) -> dict[str, Any]:
+    """A structure as an option of a card."""
+    values = {field.name: getattr(structure, field.name) for field in fields(structure)}
+
+    def plain(value: Any) -> Any:
+        return [plain(part) for part in value] if isinstance(value, tuple) else value
+
+    return {key: plain(value) for key, value in values.items()}
