@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from diarbench.errors import AdapterError, MissingRequirementError
@@ -66,7 +67,7 @@ class Sortformer:
 
     Up to 4 speakers, overlapped speech included. `weights["model"]` is a .nemo file. `latency` is one of LATENCIES, and
     None for the model that hears all of a recording at once; `postprocessing` is one of POST_PROCESSING, or "none".
-    Raises MissingRequirementError without NeMo, AdapterError where NeMo knows other settings than these.
+    Raises MissingRequirementError without NeMo, AdapterError where the model is of the other kind.
     """
 
     def __init__(
@@ -86,9 +87,13 @@ class Sortformer:
             restore_path=str(weights["model"]), map_location=self._device, strict=False
         )
         self._model.eval()
-        self._latency = None if latency is None else LATENCIES[latency]
-        if self._latency is not None:
-            _set_latency(self._model.sortformer_modules, self._latency)
+        if self._model.streaming_mode != (latency is not None):
+            kind, do = (
+                ("streaming model", "give it a") if latency is None else ("model of whole recordings", "take out its")
+            )
+            raise AdapterError(f"{weights['model']} is a {kind}: {do} latency in the card's [options]")
+        if latency is not None:
+            _set_latency(self._model.sortformer_modules, LATENCIES[latency])
         self._folder = tempfile.TemporaryDirectory(prefix="diarbench-sortformer-")
         self._settings = self._written(POST_PROCESSING.get(postprocessing))
 
@@ -126,10 +131,7 @@ class Sortformer:
 
 
 class StreamingSortformer(Sortformer):
-    """As Sortformer without post-processing, which would have to wait for what follows; and online.
-
-    Streams need NeMo's `create_streaming_session`, which is newer than NeMo 3.0; `diarize` does not.
-    """
+    """As Sortformer without post-processing, which would have to wait for what follows; and online."""
 
     def __init__(self, *, weights: Mapping[str, Path], latency: str, device: str = "cpu") -> None:
         super().__init__(weights=weights, device=device, latency=latency)
@@ -138,40 +140,56 @@ class StreamingSortformer(Sortformer):
         self.look_ahead: Seconds = settings.chunk_right_context * FRAME
 
     def open(self, recording: Recording) -> SortformerStream:
-        """A stream of one recording. Raises AdapterError for another sample rate, MissingRequirementError for a NeMo
-        without streams."""
+        """A stream of one recording. Raises AdapterError for another sample rate, and for a model whose features are
+        normalised over a whole recording."""
         _check_rate(recording)
-        if not hasattr(self._model, "create_streaming_session"):
-            raise MissingRequirementError(
-                "this NeMo can't take a recording piece by piece (its models have no create_streaming_session): "
-                "pip install 'nemo-toolkit[asr]>3.0'"
-            )
-        return SortformerStream(self._model.create_streaming_session(batch_size=1), self._device)
+        return SortformerStream(self._model)
 
 
 class SortformerStream:
-    """One recording in pieces of any size. Turns come as far as they are decided: what goes on continues as another."""
+    """One recording in pieces of any size, in the steps in which NeMo's `diarize` goes through a whole one.
 
-    def __init__(self, session: Any, device: torch.device) -> None:
-        self._session, self._device = session, device
-        self._frame = 0  # frames that are decided
+    Turns come as far as they are decided: what goes on continues as another. A step decides on a chunk of feature
+    frames (10 ms), beside which it is given a few before and after; a feature frame needs samples on both sides:
+
+        |.before.|======chunk======|.after.|
+               samples ...................... as far as these are heard
+    """
+
+    def __init__(self, model: Any) -> None:
+        modules, featurizer = model.sortformer_modules, model.preprocessor.featurizer
+        if featurizer.normalize not in (None, False, "", "NA"):
+            raise AdapterError(
+                f"this model normalises its features over the whole recording ({featurizer.normalize}), "
+                "which no stream has: it can't be run online"
+            )
+        self._model, self._modules = model, modules
+        self._state = modules.init_streaming_state(
+            batch_size=1, async_streaming=model.async_streaming, device=model.device
+        )
+        self._hop, self._reach = int(featurizer.hop_length), int(featurizer.win_length) // 2  # samples
+        self._margin = 1 + -(
+            -self._reach // self._hop
+        )  # feature frames; the first sample of a piece is filtered otherwise
+        self._samples = np.zeros(0, dtype=np.float32)
+        self._first = 0  # feature frame with which they begin
+        self._next = 0  # feature frame with which the next chunk begins
+        self._frame = 0  # decisions so far
 
     def push(self, samples: Samples) -> list[Turn]:
         """Take the next samples, (channels, samples); what is decided by now."""
-        return self._step(samples.mean(axis=0, dtype=np.float32), last=False)
+        return self._turns(samples.mean(axis=0, dtype=np.float32), last=False)
 
     def finish(self) -> list[Turn]:
         """The rest, of which every frame is decided."""
-        return self._step(np.zeros(0, dtype=np.float32), last=True)
+        return self._turns(np.zeros(0, dtype=np.float32), last=True)
 
-    def _step(self, samples: np.ndarray[Any, np.dtype[np.float32]], *, last: bool) -> list[Turn]:
-        with stage("diarization"):
-            probabilities, lengths = self._session.diarize_step(
-                torch.from_numpy(samples)[None].to(self._device), is_final=last
-            )
-            active = (probabilities[0, : int(lengths[0])] > THRESHOLD).cpu().numpy()  # (frames, speakers)
-        border = np.zeros((1, active.shape[1]), dtype=np.int8)
-        changes = np.diff(np.concatenate([border, active.astype(np.int8), border]), axis=0)
+    def _turns(self, samples: NDArray[np.float32], *, last: bool) -> list[Turn]:
+        self._samples = np.concatenate([self._samples, samples])
+        with stage("diarization"), torch.inference_mode():
+            active = [(step > THRESHOLD).cpu().numpy() for step in self._steps(last)]  # (frames, speakers) each
+        border = np.zeros((1, self._modules.n_spk), dtype=np.int8)
+        changes = np.diff(np.concatenate([border, *active, border]).astype(np.int8), axis=0)
         turns = []
         for speaker, column in enumerate(changes.T):
             starts, ends = np.flatnonzero(column == 1) + self._frame, np.flatnonzero(column == -1) + self._frame
@@ -179,8 +197,44 @@ class SortformerStream:
                 Turn(start * FRAME, end * FRAME, f"speaker_{speaker}")
                 for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
             ]
-        self._frame += len(active)
+        self._frame += len(changes) - 1
         return turns
+
+    def _steps(self, last: bool) -> Iterator[torch.Tensor]:
+        """Probabilities (frames, speakers) of each chunk for which enough was heard."""
+        chunk, before, after = (
+            getattr(self._modules, name) * self._modules.subsampling_factor
+            for name in ("chunk_len", "chunk_left_context", "chunk_right_context")
+        )
+        heard = self._first * self._hop + len(self._samples)
+        known = heard // self._hop if last else 1 + (heard - self._reach) // self._hop
+        while self._next + chunk + after <= known or (last and self._next < known):
+            end = min(self._next + chunk, known)
+            left, right = min(before, self._next), min(after, known - end)
+            features = self._features(self._next - left, end + right)
+            self._state, decided = self._model.forward_streaming_step(
+                processed_signal=features,
+                processed_signal_length=torch.tensor([features.shape[1]], device=features.device),
+                streaming_state=self._state,
+                total_preds=features.new_zeros((1, 0, self._modules.n_spk)),
+                left_offset=left,
+                right_offset=right,
+            )
+            yield decided[0]
+            self._next = end
+        unneeded = max(0, self._next - before - self._margin) - self._first
+        if unneeded > 0:
+            self._samples = self._samples[unneeded * self._hop :]
+            self._first += unneeded
+
+    def _features(self, start: int, end: int) -> torch.Tensor:
+        """Feature frames from `start` to `end`, (1, frames, features), as a whole recording would have them there."""
+        first = max(0, start - self._margin)
+        piece = self._samples[(first - self._first) * self._hop : (end + self._margin - self._first) * self._hop]
+        signal = torch.from_numpy(piece)[None].to(self._model.device)
+        length = torch.tensor([len(piece)], device=signal.device)
+        features, _ = self._model.preprocessor(input_signal=signal, length=length)
+        return features[:, :, start - first : end - first].transpose(1, 2)
 
 
 def _sortformer_class() -> Any:
@@ -195,10 +249,7 @@ def _sortformer_class() -> Any:
 
 def _set_latency(modules: Any, latency: Latency) -> None:
     """The streaming settings of a model, checked by NeMo."""
-    settings = latency._asdict()
-    if unknown := [name for name in settings if not hasattr(modules, name)]:
-        raise AdapterError(f"this model has no {unknown[0]}: it is no streaming Sortformer, take `latency` out")
-    for name, value in settings.items():
+    for name, value in latency._asdict().items():
         setattr(modules, name, value)
     modules._check_streaming_parameters()
 

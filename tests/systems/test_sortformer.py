@@ -1,6 +1,6 @@
-"""The sortformer family against a stand-in for NeMo, which has the calls that NeMo's documentation and source show.
+"""The sortformer family against a stand-in for NeMo, which is too large for these tests.
 
-NeMo itself is too large for these tests: what is tested is what the adapter asks of it and makes of its answers.
+What is tested is what the adapter asks of it and makes of its answers; test_sortformer_nemo.py has NeMo itself.
 """
 
 from __future__ import annotations
@@ -45,17 +45,22 @@ class StandIn(nn.Module):
     asked: list[dict[str, Any]]
     lines: list[list[str]] | None
 
-    def __init__(self) -> None:
+    def __init__(self, *, streaming: bool, normalize: str = "NA") -> None:
         super().__init__()
         self.linear = nn.Linear(3, 4)
+        self.streaming_mode, self.async_streaming, self.device = streaming, False, torch.device("cpu")
         settings = {"chunk_len": 188, "chunk_right_context": 1, "fifo_len": 0, "spkcache_update_period": 188}
-        self.sortformer_modules = SimpleNamespace(**settings, spkcache_len=188, checked=0)
+        self.sortformer_modules = SimpleNamespace(
+            **settings, spkcache_len=188, checked=0, chunk_left_context=1, subsampling_factor=8, n_spk=4
+        )
         self.sortformer_modules._check_streaming_parameters = self._check
+        self.sortformer_modules.init_streaming_state = lambda **_: 0
+        self.preprocessor = Preprocessor(normalize)
 
     @classmethod
     def restore_from(cls, restore_path: str, map_location: Any = None, strict: bool = True) -> StandIn:
         cls.restored.append({"restore_path": restore_path, "map_location": map_location, "strict": strict})
-        return cls()
+        return cls(streaming="online" in restore_path)
 
     def _check(self) -> None:
         self.sortformer_modules.checked += 1
@@ -96,31 +101,32 @@ class StandIn(nn.Module):
                 lines.append(f"{times[0]:.2f} {times[1]:.2f} speaker_{speaker}")
         return [lines]
 
-    def create_streaming_session(self, batch_size: int = 1, max_speakers: Any = None) -> Session:
-        assert batch_size == 1
-        return Session(self)
+    def forward_streaming_step(
+        self,
+        processed_signal: torch.Tensor,
+        processed_signal_length: torch.Tensor,
+        streaming_state: int,
+        total_preds: torch.Tensor,
+        left_offset: int,
+        right_offset: int,
+    ) -> tuple[int, torch.Tensor]:
+        assert processed_signal.shape == (1, int(processed_signal_length), 160)
+        assert left_offset == (8 if streaming_state else 0)
+        chunk = processed_signal[0, left_offset : len(processed_signal[0]) - right_offset]
+        decided = torch.from_numpy(self.probabilities(chunk.flatten().numpy()))
+        return streaming_state + 1, torch.cat([total_preds, decided[None]], dim=1)
 
 
-class Session:
-    """As NeMo's SortformerStreamingSession is called: frames come by whole chunks, once what follows is there."""
+class Preprocessor:
+    """Feature frames that are the samples themselves, 160 each; what fills no whole frame is left out."""
 
-    def __init__(self, model: StandIn) -> None:
-        self.model, self.samples, self.done = model, np.zeros(0, dtype=np.float32), 0
+    def __init__(self, normalize: str) -> None:
+        self.featurizer = SimpleNamespace(hop_length=160, win_length=400, normalize=normalize)
 
-    def diarize_step(
-        self, audio_chunks: torch.Tensor, audio_chunk_lengths: torch.Tensor | None = None, is_final: bool = False
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        assert (audio_chunks.dtype, audio_chunks.shape[0]) == (torch.float32, 1)
-        self.samples = np.concatenate([self.samples, audio_chunks[0].numpy()])
-        modules = self.model.sortformer_modules
-        heard = len(self.samples) // FRAME
-        chunks = max(0, heard - modules.chunk_right_context - self.done) // modules.chunk_len
-        ready = math.ceil(len(self.samples) / FRAME) if is_final else self.done + chunks * modules.chunk_len
-        found = self.model.probabilities(self.samples)[self.done : ready]
-        self.done = ready
-        # Rows are padded for the other streams of a batch.
-        padded = np.pad(found, ((0, 5), (0, 0)), constant_values=1.0)
-        return torch.from_numpy(padded)[None], torch.tensor([len(found)])
+    def __call__(self, *, input_signal: torch.Tensor, length: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        assert (input_signal.dtype, input_signal.shape) == (torch.float32, (1, int(length)))
+        frames = input_signal[:, : int(length) // 160 * 160].reshape(1, -1, 160).transpose(1, 2)
+        return frames, torch.tensor([frames.shape[2]])
 
 
 @pytest.fixture
@@ -147,7 +153,8 @@ def conversation() -> NDArray[np.float32]:
 
 
 def built(adapter: ModuleType, spec: Any) -> Any:
-    return getattr(adapter, spec.card.adapter.partition(":")[2])(weights={"model": Path("a.nemo")}, **spec.options)
+    file = Path("online.nemo" if "latency" in spec.options else "whole.nemo")
+    return getattr(adapter, spec.card.adapter.partition(":")[2])(weights={"model": file}, **spec.options)
 
 
 def test_importing_the_adapter_imports_no_nemo(adapter: ModuleType) -> None:
@@ -168,7 +175,6 @@ def test_the_family_is_the_one_intended() -> None:
         assert card.weights["model"].pinned
         assert card.weights["model"].licence == card.licence
         assert "4 speakers" in (card.description or "")
-        assert "not run against NeMo" in (card.description or "")
         assert card.trained_on
         # Settings that somebody tuned are said, with the data.
         assert bool(card.tuned_on) == ("callhome" in name or "dihard" in name)
@@ -180,7 +186,8 @@ def test_each_card_builds_its_model_and_runs(
     spec: Any, adapter: ModuleType, nemo: type[StandIn], conversation: NDArray[np.float32], as_audio: AsAudio
 ) -> None:
     system = built(adapter, spec)
-    assert nemo.restored == [{"restore_path": "a.nemo", "map_location": torch.device("cpu"), "strict": False}]
+    (restored,) = nemo.restored
+    assert (restored["map_location"], restored["strict"]) == (torch.device("cpu"), False)
     assert not system._model.training
     modules = system._model.sortformer_modules
     assert modules.checked == ("latency" in spec.options)
@@ -231,7 +238,7 @@ def test_answers_that_can_not_be_read(
 def test_pieces_of_any_size_give_the_same_turns(
     latency: str, adapter: ModuleType, nemo: type[StandIn], conversation: NDArray[np.float32], as_audio: AsAudio
 ) -> None:
-    system = adapter.StreamingSortformer(weights={"model": Path("a.nemo")}, latency=latency)
+    system = adapter.StreamingSortformer(weights={"model": Path("online.nemo")}, latency=latency)
     audio = as_audio(conversation)
 
     def pieces(size: int) -> list[Turn]:
@@ -262,24 +269,10 @@ def test_pieces_of_any_size_give_the_same_turns(
 def test_diarbench_measures_the_latency(
     adapter: ModuleType, nemo: type[StandIn], conversation: NDArray[np.float32], as_audio: AsAudio
 ) -> None:
-    system = adapter.StreamingSortformer(weights={"model": Path("a.nemo")}, latency="1.04s")
+    system = adapter.StreamingSortformer(weights={"model": Path("online.nemo")}, latency="1.04s")
     found = stream_through(system, [as_audio(conversation)], "cpu")
     assert (found["chunk"], found["look_ahead"]) == pytest.approx((0.48, 0.56))
     assert found["turns"] > 0
-
-
-def test_a_nemo_without_streams_diarizes_but_opens_none(
-    adapter: ModuleType,
-    nemo: type[StandIn],
-    monkeypatch: pytest.MonkeyPatch,
-    conversation: NDArray[np.float32],
-    as_audio: AsAudio,
-) -> None:
-    monkeypatch.delattr(StandIn, "create_streaming_session")
-    system = adapter.StreamingSortformer(weights={"model": Path("a.nemo")}, latency="0.32s")
-    assert len(system.diarize(as_audio(conversation))) > 0
-    with pytest.raises(MissingRequirementError, match=r"piece by piece.*nemo-toolkit\[asr\]>3\.0"):
-        system.open(as_audio(conversation).recording)
 
 
 def test_without_nemo_there_is_one_clear_line(adapter: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,26 +281,33 @@ def test_without_nemo_there_is_one_clear_line(adapter: ModuleType, monkeypatch: 
         adapter.Sortformer(weights={"model": Path("a.nemo")})
 
 
-def test_an_offline_model_takes_no_latency(
-    adapter: ModuleType, nemo: type[StandIn], monkeypatch: pytest.MonkeyPatch
+def test_models_of_the_other_kind(adapter: ModuleType, nemo: type[StandIn]) -> None:
+    with pytest.raises(AdapterError, match=r"whole\.nemo is a model of whole recordings: take out its latency"):
+        adapter.Sortformer(weights={"model": Path("whole.nemo")}, latency="0.32s")
+    with pytest.raises(AdapterError, match=r"online\.nemo is a streaming model: give it a latency"):
+        adapter.Sortformer(weights={"model": Path("online.nemo")})
+
+
+def test_no_stream_normalises_over_a_whole_recording(
+    adapter: ModuleType, nemo: type[StandIn], monkeypatch: pytest.MonkeyPatch, as_audio: AsAudio
 ) -> None:
-    model = StandIn()
-    del model.sortformer_modules.fifo_len
+    model = StandIn(streaming=True, normalize="per_feature")
     monkeypatch.setattr(StandIn, "restore_from", lambda **_: model)
-    with pytest.raises(AdapterError, match=r"no fifo_len: it is no streaming Sortformer"):
-        adapter.Sortformer(weights={"model": Path("a.nemo")}, latency="0.32s")
+    system = adapter.StreamingSortformer(weights={"model": Path("online.nemo")}, latency="0.32s")
+    with pytest.raises(AdapterError, match=r"over the whole recording \(per_feature\)"):
+        system.open(as_audio(np.zeros(16000)).recording)
 
 
 def test_wrong_options(adapter: ModuleType, nemo: type[StandIn]) -> None:
     with pytest.raises(ValueError, match=r"latency must be one of 30\.4s, 10\.0s, 1\.04s, 0\.32s; got '1s'"):
-        adapter.StreamingSortformer(weights={"model": Path("a.nemo")}, latency="1s")
+        adapter.StreamingSortformer(weights={"model": Path("online.nemo")}, latency="1s")
     with pytest.raises(ValueError, match=r"postprocessing must be one of none, v1-dihard3-dev, .*; got 'dihard'"):
         adapter.Sortformer(weights={"model": Path("a.nemo")}, postprocessing="dihard")
     assert nemo.restored == []  # nothing was loaded for nothing
 
 
 def test_another_sample_rate_is_refused(adapter: ModuleType, nemo: type[StandIn], as_audio: AsAudio) -> None:
-    system = adapter.StreamingSortformer(weights={"model": Path("a.nemo")}, latency="0.32s")
+    system = adapter.StreamingSortformer(weights={"model": Path("online.nemo")}, latency="0.32s")
     audio = as_audio(np.zeros(8000), rate=8000)
     for call in (system.diarize, lambda audio: system.open(audio.recording)):
         with pytest.raises(AdapterError, match=r"'some-recording' asks for 8000 Hz.*sample_rate"):
@@ -315,7 +315,7 @@ def test_another_sample_rate_is_refused(adapter: ModuleType, nemo: type[StandIn]
 
 
 def test_an_empty_recording_has_no_turns(adapter: ModuleType, nemo: type[StandIn], as_audio: AsAudio) -> None:
-    system = adapter.StreamingSortformer(weights={"model": Path("a.nemo")}, latency="0.32s")
+    system = adapter.StreamingSortformer(weights={"model": Path("online.nemo")}, latency="0.32s")
     audio = as_audio(np.zeros(0))
     assert len(system.diarize(audio)) == 0
     assert nemo.asked == []
