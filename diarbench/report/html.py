@@ -16,7 +16,7 @@ from diarbench.report.measures import details, notes_on, sessions, speedup_legen
 from diarbench.report.provenance import common_facts, flatten, provenance_tables
 from diarbench.report.reported import LABEL
 from diarbench.report.reportedsection import PAIRS_TITLE, TITLE, section_cells, section_heads, section_notes
-from diarbench.report.sheets import PAIR_HEADS, PAIR_RIGHT, lay_out, pair_cells
+from diarbench.report.sheets import lay_out, pair_table
 from diarbench.report.troubles import troubles
 from diarbench.report.values import PARTS, comparisons, exposure_legend, has_zeros
 
@@ -104,9 +104,7 @@ def render_sheet_html(sheet: Sheet, *, generated: str, version: str) -> str:
         style=_raw(style, "</style"),
         sheet=_sheet(sheet),
         label=LABEL.capitalize(),
-        pair_heads=PAIR_HEADS,
-        pair_right=PAIR_RIGHT,
-        pairs=[pair_cells(pair) for pair in sheet.pairs],
+        pairs=pair_table(sheet.pairs),
         generated=generated,
         version=version,
     )  # fmt: skip
@@ -117,9 +115,7 @@ def _reported(board: Leaderboard, reported: Reported) -> dict[str, Any]:
     return {
         "title": TITLE,
         "pairs_title": PAIRS_TITLE,
-        "pair_heads": PAIR_HEADS,
-        "pair_right": PAIR_RIGHT,
-        "pairs": [pair_cells(pair) for pair in reported.pairs],
+        "pairs": pair_table(reported.pairs),
         "heads": section_heads(board, reported),
         "rows": [section_cells(board, reported, row) for row in reported.rows],
         "notes": section_notes(board, reported),

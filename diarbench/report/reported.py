@@ -55,16 +55,18 @@ class Against:
         return prints_alike(self.twin.value, self.figure.text, self.figure.column.unit)
 
     @property
-    def shown(self) -> str:
-        """The difference with its unit, and whether rounding explains it.
-
-        In percentage points for error rates, in percent for sizes; in words where speeds can't be compared.
-        """
+    def difference_shown(self) -> str | None:
+        """The difference: in percentage points for error rates, in percent for sizes; None for speeds."""
         if self.difference is None:
+            return None
+        return f"{text.points(self.difference)}{'' if self.figure.column.figure in ('der', 'macro_der') else ' %'}"
+
+    @property
+    def shown(self) -> str:
+        """The difference, and whether rounding explains it; in words where speeds can't be compared."""
+        if self.difference_shown is None:
             return "other hardware"
-        size = self.figure.column.figure not in ("der", "macro_der")
-        said = f"{text.points(self.difference)}{' %' if size else ''}"
-        return f"{said} (rounds to it)" if self.alike else said
+        return f"{self.difference_shown} (rounds to it)" if self.alike else self.difference_shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from diarbench.report import text
 from diarbench.report.escapes import csv_text, latex, latex_tabular, markdown, markdown_row
 from diarbench.report.reported import LABEL
-from diarbench.report.sheets import PAIR_HEADS, PAIR_RIGHT, pair_cells, pairs_markdown
+from diarbench.report.sheets import pair_table, pairs_markdown, plain_table, print_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -87,10 +87,10 @@ def section_latex(board: Leaderboard, reported: Reported) -> str:
         caption = " ".join([f"{TITLE}.", *notes])
         tables.append(_latex_table(caption, f"l{'r' * (len(heads) - 3)}ll", heads, rows))
     if reported.pairs:
-        layout = "".join("r" if place in PAIR_RIGHT else "l" for place in range(len(PAIR_HEADS)))
-        pairs = [pair_cells(pair) for pair in reported.pairs]
+        pairs = pair_table(reported.pairs)
+        layout = "".join("r" if place in pairs.right else "l" for place in range(len(pairs.heads)))
         caption = " ".join([f"{PAIRS_TITLE}.", *([] if reported.rows else notes)])
-        tables.append(_latex_table(caption, layout, PAIR_HEADS, pairs))
+        tables.append(_latex_table(caption, layout, pairs.heads, pairs.rows))
     return "\n".join(tables)
 
 
@@ -157,7 +157,7 @@ def print_section(board: Leaderboard, reported: Reported, console: Console) -> N
             console.print(f"and {len(reported.rows) - len(rows)} more; the JSON and the page hold all")
     if reported.pairs:
         console.print(Text(PAIRS_TITLE, style="bold magenta"))
-        _print_table(PAIR_HEADS, [pair_cells(pair) for pair in reported.pairs], set(PAIR_RIGHT), console)
+        print_pairs(reported.pairs, console)
     for note in section_notes(board, reported):
         console.print(Text(text.plain(note), style="dim"))
 
@@ -169,11 +169,9 @@ def _telling(reported: Reported) -> list[ReportedRow]:
 
 
 def _print_table(heads: Iterable[str], rows: Iterable[Iterable[str]], right: set[int], console: Console) -> None:
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
+    table = plain_table()
     for place, head in enumerate(heads):
         table.add_column(Text(head), justify="right" if place in right else "left", overflow="fold")
     for row in rows:

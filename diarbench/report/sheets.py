@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rich.console import Console
+    from rich.table import Table as RichTable
 
     from diarbench.leaderboard import Leaderboard
     from diarbench.published import Figure, Published
@@ -44,6 +45,7 @@ class Cell:
     kind: Kind
     marks: tuple[str, ...] = ()  # of the footnotes that belong to it
     title: str = ""  # more of it, where it can be pointed at
+    difference: str = ""  # of a measurement to the figure beside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,8 @@ def lay_out(table: Published, board: Leaderboard | None) -> Sheet:
 def _measured_cell(found: list[Against]) -> Cell:
     shown = " / ".join(pair.twin.shown for pair in found)
     told = "; ".join(", ".join(filter(None, [pair.shown, pair.twin.where])) for pair in found)
-    return Cell(shown, "measured", (), told)
+    alone = found[0].difference_shown if len(found) == 1 else None
+    return Cell(shown, "measured", (), told, alone or "")
 
 
 def _mark(number: int) -> str:
@@ -147,8 +150,31 @@ def _rule_words(rule: str) -> str:
     return f"{rule}, which is {RULES[rule].label}" if rule in RULES else rule
 
 
-def pair_cells(pair: Against) -> tuple[str, ...]:
-    """System, what, reported, measured, difference, where measured, source: a row of reported against measured."""
+@dataclass(frozen=True, slots=True)
+class PairTable:
+    """Reported against measured, as the formats show it."""
+
+    heads: tuple[str, ...]
+    right: frozenset[int]  # places of the columns of numbers
+    rows: tuple[tuple[str, ...], ...]
+
+
+_PAIR_HEADS = ("System", "What", "Reported", "Measured", "Difference", "Measured on", "Reported by")
+
+
+def pair_table(pairs: Iterable[Against]) -> PairTable:
+    """One row for each measurement; without the column of where, if that matters to none."""
+    rows = [_pair_cells(pair) for pair in pairs]
+    where = _PAIR_HEADS.index("Measured on")
+    places = [place for place in range(len(_PAIR_HEADS)) if place != where or any(row[where] for row in rows)]
+    return PairTable(
+        tuple(_PAIR_HEADS[place] for place in places),
+        frozenset(place for place, head in enumerate(_PAIR_HEADS) if head in ("Reported", "Measured", "Difference")),
+        tuple(tuple(row[place] for place in places) for row in rows),
+    )
+
+
+def _pair_cells(pair: Against) -> tuple[str, ...]:
     figure = pair.figure
     return (
         str(figure.system),
@@ -159,10 +185,6 @@ def pair_cells(pair: Against) -> tuple[str, ...]:
         pair.twin.where,
         f"{figure.table.name}, {figure.table.label(figure.row)}",
     )
-
-
-PAIR_HEADS = ("System", "What", "Reported", "Measured", "Difference", "Measured on", "Reported by")
-PAIR_RIGHT = (2, 3, 4)  # columns of numbers
 
 
 def sheet_markdown(sheet: Sheet) -> str:
@@ -182,9 +204,10 @@ def sheet_markdown(sheet: Sheet) -> str:
 
 def pairs_markdown(pairs: Iterable[Against]) -> str:
     """Reported against measured, one row for each measurement."""
-    rule = " | ".join("--:" if place in PAIR_RIGHT else ":--" for place in range(len(PAIR_HEADS)))
-    rows = [markdown_row(map(markdown, pair_cells(pair))) for pair in pairs]
-    return "\n".join([markdown_row(PAIR_HEADS), f"| {rule} |", *rows])
+    table = pair_table(pairs)
+    rule = " | ".join("--:" if place in table.right else ":--" for place in range(len(table.heads)))
+    rows = [markdown_row(map(markdown, row)) for row in table.rows]
+    return "\n".join([markdown_row(table.heads), f"| {rule} |", *rows])
 
 
 def sheet_latex(sheet: Sheet) -> str:
@@ -200,7 +223,8 @@ def sheet_latex(sheet: Sheet) -> str:
         at += width
     rows = [
         " & ".join(
-            latex(cell.text) + "".join(rf"\textsuperscript{{{mark}}}" for mark in cell.marks) for cell in row
+            "".join([latex(_with_difference(cell)), *(rf"\textsuperscript{{{mark}}}" for mark in cell.marks)])
+            for cell in row
         )
         for row in sheet.rows
     ]  # fmt: skip
@@ -294,36 +318,73 @@ def figure_json(figure: Figure, board: Leaderboard | None) -> dict[str, Any]:
 
 
 def print_sheet(sheet: Sheet, console: Console) -> None:
-    """The table in a terminal; columns of measurements only where there is any."""
-    from rich import box
-    from rich.table import Table
+    """The table in a terminal, measurements beside the figures if they fit; and reported against measured."""
     from rich.text import Text
 
     console.print(Text(text.plain(sheet.title), style="bold"))
-    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
-    places = [
-        place
-        for place, head in enumerate(sheet.heads)
-        if head.kind != "measured" or any(row[place].text for row in sheet.rows)
-    ]
+    known = {place for place in range(len(sheet.heads)) if any(row[place].text for row in sheet.rows)}
+    plain = {place for place, head in enumerate(sheet.heads) if head.kind != "measured"}
+    shown = _terminal_table(sheet, sorted(plain | known))
+    unbounded = console.options.update_width(10_000)  # what is measured within a width never exceeds it
+    fits = console.measure(shown, options=unbounded).maximum <= console.width
+    console.print(shown if fits else _terminal_table(sheet, sorted(plain)))
+    for note in [*sheet.told, *_footnotes(sheet)]:
+        console.print(Text(f"{text.plain(note)}."))
+    if not fits and sheet.pairs:
+        console.print(Text("What was measured stands below: the window is too narrow for it.", style="dim"))
+    elif len(plain | known) < len(sheet.heads):
+        console.print(Text("Columns of measurements that would be empty are left out.", style="dim"))
+    if sheet.pairs:
+        console.print(Text("Reported against measured", style="bold magenta"))
+        print_pairs(sheet.pairs, console)
+
+
+def _terminal_table(sheet: Sheet, places: list[int]) -> RichTable:
+    from rich.text import Text
+
+    shown = plain_table()
     for place in places:
         head = sheet.heads[place]
         words = f"{text.plain(head.group)}\n{text.plain(head.head)}" if head.kind != "measured" else f"\n{HERE}"
         shown.add_column(Text(words), justify="left" if head.kind == "text" else "right")
     for row in sheet.rows:
-        styles = {"text": "", "reported": "", "measured": "bold"}
+        cells = [row[place] for place in places]
         shown.add_row(
-            *(Text(text.plain(_marked(row[place], "[{}]")), style=styles[row[place].kind]) for place in places)
+            *(
+                Text(text.plain(_marked(cell, "[{}]")), style="bold" if cell.kind == "measured" else "")
+                for cell in cells
+            )
         )
+    return shown
+
+
+def print_pairs(pairs: Iterable[Against], console: Console) -> None:
+    """Reported against measured in a terminal."""
+    from rich.text import Text
+
+    table = pair_table(pairs)
+    shown = plain_table()
+    for place, head in enumerate(table.heads):
+        shown.add_column(Text(head), justify="right" if place in table.right else "left", overflow="fold")
+    for row in table.rows:
+        shown.add_row(*(Text(text.plain(cell)) for cell in row))
     console.print(shown)
-    for note in [*sheet.told, *_footnotes(sheet)]:
-        console.print(Text(f"{text.plain(note)}."))
-    if len(places) < len(sheet.heads):
-        console.print(Text("Columns of measurements that would be empty are left out.", style="dim"))
+
+
+def plain_table() -> RichTable:
+    """An empty table for a terminal, with a line below its headings."""
+    from rich import box
+    from rich.table import Table
+
+    return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
+
+
+def _with_difference(cell: Cell) -> str:
+    return f"{cell.text} ({cell.difference})" if cell.difference else cell.text
 
 
 def _marked(cell: Cell, style: str) -> str:
-    return " ".join([cell.text, *(style.format(mark) for mark in cell.marks)])
+    return " ".join([_with_difference(cell), *(style.format(mark) for mark in cell.marks)])
 
 
 def _footnotes(sheet: Sheet) -> list[str]:

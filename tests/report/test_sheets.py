@@ -25,6 +25,7 @@ from diarbench.report import (
     sheet_markdown,
 )
 from diarbench.report.reported import LABEL
+from diarbench.report.sheets import pair_table
 
 SHIPPED = sorted((Path(__file__).resolve().parents[2] / "reports" / "published").glob("*.toml"))
 
@@ -143,3 +144,38 @@ def test_the_page_of_a_table_runs_no_script(tmp_path):
     )
     assert "<script" not in page
     assert "script-src" not in page
+
+
+def test_the_difference_stands_beside_what_was_measured(tmp_path):
+    sheet = lay_out(read_published(ours(tmp_path)), board())
+    cell = sheet.rows[0][2]
+    der = next(iter(board().lines)).entry.scores["voices"].der("full")
+    assert (cell.text, cell.difference) == (f"{100 * der:.2f}", f"{100 * (der - 0.2):+.2f}".replace("-", "−"))
+    assert [one.difference for row in sheet.rows for one in row if one is not cell] == [""] * 7
+    both = f"{cell.text} ({cell.difference})"
+    assert f"| {both} |" in sheet_markdown(sheet)
+    assert both.replace("−", "$-$") in sheet_latex(sheet)
+    assert f",{cell.text}," in sheet_csv(sheet)
+    page = read_page(render_sheet_html(sheet, generated="now", version="1"))
+    assert [small.text for small in page.root.all("small")] == [cell.difference]
+
+
+def test_pairs_have_a_place_only_where_it_matters(tmp_path):
+    sheet = lay_out(read_published(ours(tmp_path)), board())
+    assert pair_table(sheet.pairs).heads == ("System", "What", "Reported", "Measured", "Difference", "Reported by")
+    where = replace(sheet.pairs[0], twin=replace(sheet.pairs[0].twin, where="CPU, box"))
+    table = pair_table([*sheet.pairs, where])
+    assert table.heads[5] == "Measured on"
+    assert [row[5] for row in table.rows] == ["", "CPU, box"]
+    assert [table.heads[place] for place in sorted(table.right)] == ["Reported", "Measured", "Difference"]
+
+
+@pytest.mark.parametrize(("width", "beside"), [(120, True), (32, False)])
+def test_a_narrow_terminal_has_measurements_below(tmp_path, width, beside):
+    out = io.StringIO()
+    print_sheet(lay_out(read_published(ours(tmp_path)), board()), Console(file=out, width=width))
+    first, second = out.getvalue().split("Reported against measured")
+    der = next(iter(board().lines)).entry.scores["voices"].der("full")
+    assert (f"{100 * der:.2f}" in first) is beside
+    assert ("too narrow" in " ".join(first.split())) is not beside
+    assert f"{100 * der:.2f}" in second.replace("\n", "")
