@@ -343,10 +343,13 @@ def _terminal_table(sheet: Sheet, places: list[int]) -> RichTable:
     from rich.text import Text
 
     shown = plain_table()
-    for place in places:
-        head = sheet.heads[place]
-        words = f"{text.plain(head.group)}\n{text.plain(head.head)}" if head.kind != "measured" else f"\n{HERE}"
-        shown.add_column(Text(words), justify="left" if head.kind == "text" else "right")
+    group = ""
+    for head in (sheet.heads[place] for place in places):
+        # A group is named once, above the first of its columns: those of numbers are narrow.
+        above, group = head.group if head.group != group else "", head.group
+        words = HERE if head.kind == "measured" else head.head
+        justify: Literal["left", "right"] = "left" if head.kind == "text" else "right"
+        shown.add_column(Text(f"{text.plain(above)}\n{text.plain(words)}"), justify=justify, overflow="fold")
     for row in sheet.rows:
         cells = [row[place] for place in places]
         shown.add_row(
