@@ -95,7 +95,7 @@ def _kaldi(card: DatasetCard, data: Path) -> Path:
     for name in IDS:
         _audio(base / "audio" / f"{name}.wav", card, 1)
     program = f"{kaldi.pipes[0]} -m audio/{{0}}.wav -t wav - |" if kaldi.pipes else "audio/{0}.wav"
-    _write(root / "wav.scp", "".join(f"{name} {program.format(name)}\n" for name in IDS))
+    _write(root / kaldi.audio, "".join(f"{name} {program.format(name)}\n" for name in IDS))
     _write(root / kaldi.reference, _rttm(*IDS))
     if card.uem != "whole-file":
         _write(root / card.uem, _uem(*IDS))
