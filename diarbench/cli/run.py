@@ -138,9 +138,13 @@ def load_datasets(registry: Registry, wanted: list[str], *, needs_audio: bool = 
         try:
             dataset = load_dataset(name, path, card)
         except AudioError as error:
-            silent = None if needs_audio else without_audio(card)
-            if silent is None:
+            if needs_audio:
                 raise
+            if (silent := without_audio(card)) is None:
+                raise AudioError(
+                    f"{error}; stored outputs need no audio, but how long whole files are is known from nothing else: "
+                    "name a UEM file in a card of your own"
+                ) from error
             dataset = load_dataset(name, path, silent)
             note(f"{name}: without its audio, which stored outputs don't need ({error})")
         for text in dataset.notes:
