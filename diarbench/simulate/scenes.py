@@ -34,8 +34,8 @@ class Scene:
     """How a conversation is recorded: ranges, each conversation draws evenly from them.
 
     The defaults are those of `far`. Reverberation times are those of offices and meeting rooms as they have been
-    measured: 0.37 to 0.54 s in two small meeting and conference rooms, 0.44 s in seminar rooms (ASH Listening Set, "Room
-    and Measurement Summary"), and less or more where there are carpets or bare walls. The ratio of direct to
+    measured, 0.37 to 0.54 s in two small meeting and conference rooms and 0.44 s in seminar rooms (ASH Listening Set,
+    "Room and Measurement Summary"), and less or more where there are carpets or bare walls. The ratio of direct to
     reverberant sound follows from room and distance. Levels, noise and colour were set to enclose what ten 30-second
     excerpts of AMI's train part show (docs/simulating.md).
     """
@@ -52,7 +52,7 @@ class Scene:
     effort: float = 6.0
     """Speakers' voices are drawn evenly from a range this wide, dB; distance comes on top."""
     level: Range = (-48.0, -22.0)
-    """RMS of the speech as recorded, while somebody speaks, dB below full scale."""
+    """RMS of the speech as recorded, while somebody speaks and before a telephone line, dB below full scale."""
     snr: Range = (3.0, 45.0)
     """The same over the steady noise, dB, both as recorded."""
     slope: Range = (-8.0, 0.0)
