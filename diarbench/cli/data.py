@@ -17,7 +17,7 @@ from diarbench.cli.common import Format, FormatOption, console, print_json
 from diarbench.errors import InputError
 
 if TYPE_CHECKING:
-    from diarbench.simulate import SimulatedDataset
+    from diarbench.simulate import SimulatedDataset, TurnStatistics
 
 data_app = typer.Typer(
     help="Corpora: which are here, get them, verify them, count them; and simulated conversations.",
@@ -30,6 +30,15 @@ class AudioFormat(StrEnum):
 
     flac = "flac"
     opus = "opus"
+
+
+class Preset(StrEnum):
+    """How conversations are recorded: `diarbench.simulate.PRESETS`."""
+
+    dry = "dry"
+    near = "near"
+    far = "far"
+    meeting = "meeting"
 
 
 @data_app.command("simulate")
@@ -50,6 +59,21 @@ def simulate(
         Path | None,
         typer.Option("--statistics", metavar="FILE", help="Turn statistics to draw from [those of AMI's test set]."),
     ] = None,
+    varied: Annotated[
+        bool, typer.Option("--varied", help="Turn-taking of all sorts instead, and long silences: to train on.")
+    ] = False,
+    preset: Annotated[
+        Preset, typer.Option("--preset", help="How it is recorded; meeting: a quarter near, three quarters far.")
+    ] = Preset.dry,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="SPEAKER", help="Who may take part (may be repeated) [all].")
+    ] = None,
+    without: Annotated[
+        list[str] | None, typer.Option("--without", metavar="SPEAKER", help="Who may not (may be repeated).")
+    ] = None,
+    speed: Annotated[
+        str | None, typer.Option("--speed", metavar="X-Y", help="Play each speaker so many times as fast: 0.9-1.1.")
+    ] = None,
     audio_format: Annotated[
         AudioFormat, typer.Option("--audio-format", help="flac keeps all, opus is a fifth of its size.")
     ] = AudioFormat.flac,
@@ -58,12 +82,14 @@ def simulate(
     """Simulate conversations from single-speaker speech, with exact references."""
     if voices == (speech is not None):
         raise InputError("say where the speech comes from: either --speech DIR or --voices")
+    if varied and statistics is not None:
+        raise InputError("--varied draws the turn-taking from wide ranges, --statistics from a file: give one of them")
     least, most = _parse_range(speakers)
+    factors = None if speed is None else _parse_factors(speed)
     from diarbench.registry import shipped
-    from diarbench.simulate import read_sentences, read_turn_statistics, simulate_dataset, synthesise_voices
-    from diarbench.simulate import shipped_statistics as default_statistics
+    from diarbench.simulate import PRESETS, VariedTurns, read_sentences, simulate_dataset, synthesise_voices
 
-    turns = default_statistics() if statistics is None else read_turn_statistics(statistics)
+    turns = VariedTurns() if varied else _read_statistics(statistics)
     if out.exists():
         raise InputError(f"{out}: exists already; name a new folder, or remove this one first")
     with tempfile.TemporaryDirectory(prefix="diarbench-") as scratch:
@@ -85,6 +111,10 @@ def simulate(
                 audio_format=audio_format.value,
                 prefix="voices" if voices else out.resolve().name,
                 origin=origin,
+                acoustics=PRESETS[preset],
+                only=only or (),
+                without=without or (),
+                speed=factors,
                 on_progress=on_progress,
             )
     _show(made, format)
@@ -104,6 +134,21 @@ def fit_statistics(
     fitted = fit_turn_statistics(turns, source=source)
     write_turn_statistics(fitted, out)
     console().print(f"{out}: {fitted.turns} turns of {fitted.recordings} recordings")
+
+
+def _read_statistics(path: Path | None) -> TurnStatistics:
+    """Those of a file, or the ones that come with diarbench."""
+    from diarbench.simulate import read_turn_statistics, shipped_statistics
+
+    return shipped_statistics() if path is None else read_turn_statistics(path)
+
+
+def _parse_factors(text: str) -> tuple[float, float]:
+    """The least and the most of "0.9-1.1"."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)", text)
+    if match is None:
+        raise InputError(f"--speed {text!r} is no range such as 0.9-1.1")
+    return float(match[1]), float(match[2])
 
 
 def _parse_range(text: str) -> tuple[int, int]:

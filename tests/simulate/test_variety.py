@@ -88,7 +88,7 @@ def test_everybody_is_heard_in_short_conversations(people):
 
 
 def test_a_duration_too_short_is_refused(people):
-    with pytest.raises(InputError, match="3 speakers can't all be heard for 1.5 s"):
+    with pytest.raises(InputError, match=r"3 speakers can't all be heard for 1\.5 s"):
         make(people, 0, VariedTurns(), duration=2.0)
 
 
