@@ -87,7 +87,8 @@ class Command:
 class Replay:
     """Turns read from stored RTTM: outputs that somebody published, or that another machine made.
 
-    `files["hypotheses"]` is an RTTM file, or a folder of them. Nothing is timed, and no audio is needed.
+    `files["hypotheses"]` is an RTTM file, or a folder of them. The `[files]` of a card may name one for each dataset
+    instead, by the dataset's name. Nothing is timed, and no audio is needed.
     """
 
     timed = False
@@ -95,7 +96,7 @@ class Replay:
 
     def __init__(self, *, files: Mapping[str, Path]) -> None:
         if "hypotheses" not in files:
-            raise ValueError('Replay needs [files] hypotheses = "a folder of RTTM, or one RTTM file"')
+            raise ValueError('Replay needs [files] DATASET = "a folder of RTTM, or one RTTM file"')
         place = files["hypotheses"]
         self._turns: dict[str, Turns] = {}
         for path in sorted(place.rglob("*.rttm")) if place.is_dir() else [place]:
@@ -105,6 +106,11 @@ class Replay:
                 raise InputError(f"{path}: the recording id {again[0]!r} is in another RTTM file too")
             self._turns.update(turns)
         self._place = place.name
+
+    @property
+    def recordings(self) -> tuple[str, ...]:
+        """The ids that it has turns of."""
+        return tuple(sorted(self._turns))
 
     def diarize(self, audio: Audio) -> Turns:
         """The stored turns. Raises AdapterError for a recording that has none: a gap is no empty hypothesis."""

@@ -14,10 +14,10 @@ import numpy as np
 
 from diarbench.audio import decode
 from diarbench.cards import DatasetCard, SystemSpec, Weights, read_card
-from diarbench.errors import AdapterError, DiarbenchError, NotFoundError, did_you_mean
+from diarbench.errors import AdapterError, DiarbenchError, MissingRequirementError, NotFoundError, did_you_mean
 from diarbench.loaders import Dataset, load_dataset
 from diarbench.loaders.facts import facts_of, mismatches
-from diarbench.plan import distribution_names, find_adapter, missing_requirements, plan
+from diarbench.plan import distribution_names, find_adapter, find_file, is_replay, missing_requirements, plan
 from diarbench.published import read_published
 from diarbench.registry import Registry, shipped
 from diarbench.scoring import find_rule
@@ -92,6 +92,8 @@ def _check_system(spec: SystemSpec, run: bool, weights: Path | None) -> Check:
     try:
         find_adapter(spec)
         missing = tuple(missing_requirements(spec.card.requires))
+        if is_replay(spec):
+            return _check_replay(spec, run)
         if not run:
             return _look(spec, missing)
         if missing:
@@ -100,6 +102,25 @@ def _check_system(spec: SystemSpec, run: bool, weights: Path | None) -> Check:
             return _try(spec, Path(folder), weights)
     except DiarbenchError as error:
         return Check("system", spec.name, str(error))
+
+
+def _check_replay(spec: SystemSpec, run: bool) -> Check:
+    """Whether stored outputs can be read, as far as they are here; with `run`, some must be. Raises DiarbenchError."""
+    from diarbench.adapters import Replay
+
+    here, absent = [], []
+    for name, place in spec.card.files.items():
+        try:
+            path, _ = find_file(spec, name, place)
+        except MissingRequirementError as error:
+            absent.append(str(error))
+            continue
+        here.append(f"{name} ({len(Replay(files={'hypotheses': path}).recordings)})")
+    if run and not here:
+        return Check("system", spec.name, absent[0] if absent else "its card names no outputs: [files] is empty")
+    said = [f"stored outputs of {', '.join(here)}"] if here else []
+    said += [f"not here: {len(absent)} of {len(spec.card.files)} datasets"] if absent else []
+    return Check("system", spec.name, None, "; ".join(said))
 
 
 def _install(missing: tuple[str, ...]) -> str:

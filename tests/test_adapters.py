@@ -243,5 +243,5 @@ def test_nothing_is_timed_and_no_audio_read():
 
 
 def test_replay_needs_its_folder():
-    with pytest.raises(ValueError, match=r"Replay needs \[files\] hypotheses"):
+    with pytest.raises(ValueError, match=r"Replay needs \[files\] DATASET"):
         Replay(files={})

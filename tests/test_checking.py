@@ -215,3 +215,19 @@ def test_networks_that_need_a_missing_torch_are_not_passed_over(registry, cards,
     adapter = NETWORKS.replace("import torch\nfrom diarbench.measure import Network\n", "")
     assert "without, counting needs torch" in look(cards, adapter, 'requires = ["torch>=2"]\n')
     assert look(cards, adapter).startswith("ok: card, adapter")
+
+
+def test_stored_outputs_are_read_as_far_as_they_are_here(registry, cards, monkeypatch, tmp_path):
+    monkeypatch.setenv("DIARBENCH_DATA", str(tmp_path))
+    cards.system("fam/stored", 'title = "S"\nadapter = "diarbench.adapters:Replay"\n[files]\nd = "out"\ne = "gone"\n')
+    assert "its file 'd' is not there" in str(check_card(registry, "stored", run=True)[0].problem)
+    (look,) = check_card(registry, "stored", run=False)
+    assert (look.problem, look.summary) == (None, "not here: 2 of 2 datasets")
+    (tmp_path / "out").mkdir()
+    for name in "ab":
+        (tmp_path / "out" / f"{name}.rttm").write_text("")
+    for run in (True, False):
+        (found,) = check_card(registry, "stored", run=run)
+        assert (found.problem, found.summary) == (None, "stored outputs of d (2); not here: 1 of 2 datasets")
+    (tmp_path / "out" / "a.rttm").write_text("broken")
+    assert "a.rttm, line 1" in str(check_card(registry, "stored", run=True)[0].problem)
