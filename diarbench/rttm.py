@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 
 from diarbench.errors import RttmError
-from diarbench.types import MAX_TIME, Seconds, Spans, Turn, Turns
+from diarbench.types import MAX_TIME, Seconds, Spans, Turns
 
 # An id names files and folders, so it may hold nothing that a file system or an RTTM line reads otherwise.
 _ID = re.compile(r"(?!\.)[^\s/\\:\x00-\x1f\x7f\ud800-\udfff]+")
@@ -38,7 +39,8 @@ def read_rttm(path: Path) -> dict[str, Turns]:
     Zero-length turns hold no time and are dropped. An end is the exact decimal sum of start and duration, so that
     turns that touch on paper (0.7 + 0.1 and 0.8) touch here. Raises RttmError for a line that can't be read.
     """
-    rows: dict[str, list[Turn]] = {}
+    # In columns of eight bytes each: as tuples, the turns of a thousand hours would take 100 MB while they are read.
+    rows: dict[str, tuple[array[float], array[float], list[str]]] = {}
     for number, fields in read_lines(path):
         if fields[0] != "SPEAKER":
             if fields[0] not in _OTHER_TYPES:
@@ -53,7 +55,7 @@ def read_rttm(path: Path) -> dict[str, Turns]:
             )
         recording_id = fields[1]
         if recording_id not in rows:
-            rows[check_id(recording_id, path, number)] = []
+            rows[check_id(recording_id, path, number)] = (array("d"), array("d"), [])
         start = read_seconds(fields[3], "start", path, number)
         duration = read_seconds(fields[4], "duration", path, number)
         if duration < 0:
@@ -61,9 +63,11 @@ def read_rttm(path: Path) -> dict[str, Turns]:
         if start < 0:
             raise RttmError(path, number, f"the start is negative ({fields[3]})")
         if duration > 0:
-            end = float(Decimal(fields[3]) + Decimal(fields[4]))
-            rows[recording_id].append(Turn(start, end, sys.intern(fields[7])))
-    return {recording_id: Turns.of(rows.pop(recording_id)) for recording_id in list(rows)}
+            starts, ends, speakers = rows[recording_id]
+            starts.append(start)
+            ends.append(float(Decimal(fields[3]) + Decimal(fields[4])))
+            speakers.append(sys.intern(fields[7]))
+    return {recording_id: Turns.of(zip(*rows.pop(recording_id), strict=True)) for recording_id in list(rows)}
 
 
 def read_uem(path: Path) -> dict[str, Spans]:

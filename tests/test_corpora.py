@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,10 @@ from diarbench.corpora.presence import presence, present
 from diarbench.corpora.verifying import recordings_of, verify
 from diarbench.errors import InputError, MissingRequirementError
 from diarbench.types import LabelledRecording, Recording, Turns
+
+sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
+
+import thousand_hours
 
 HEAD = 'title = "A corpus"\nlicence = "CC0"\nget = "ask Anna"\ncorpus = "annas"\npart = "test"\n'
 
@@ -81,7 +87,11 @@ def test_a_dataset_in_numbers(lab):
     assert (found.recordings, found.speakers, found.turns) == (3, 3, 5)
     assert found.hours == pytest.approx(30 / 3600)
     assert (found.minutes.least, found.minutes.most) == (pytest.approx(1 / 6), pytest.approx(1 / 6))
-    assert (found.speakers_each.least, found.speakers_each.mean, found.speakers_each.most) == (1, pytest.approx(5 / 3), 2)
+    assert (found.speakers_each.least, found.speakers_each.mean, found.speakers_each.most) == (
+        1,
+        pytest.approx(5 / 3),
+        2,
+    )
     assert found.speech == pytest.approx(15)
     assert found.at_once == pytest.approx((18, 9, 3))
     assert found.spoken == pytest.approx(12)
@@ -134,7 +144,9 @@ def test_pictures(lab, tmp_path, name, begins):
 
 
 def test_a_dataset_that_is_the_right_one(lab):
-    found = lab.verify('recordings = 3\nspeakers = 3\nspeakers_each = [1, 2]\nspeech = 15.0\noverlap = 25.0\nhours = 0.01')
+    found = lab.verify(
+        "recordings = 3\nspeakers = 3\nspeakers_each = [1, 2]\nspeech = 15.0\noverlap = 25.0\nhours = 0.01"
+    )
     assert found.holds
     words = {finding.key: finding.words for finding in found.findings}
     assert words["recordings"] == "3 recordings, as expected"
@@ -147,7 +159,8 @@ def test_a_dataset_that_is_the_right_one(lab):
 
 def test_each_mismatch_is_named_with_what_was_expected(lab):
     said = lab.failed(
-        "recordings = 4\nspeakers = 7\nspeakers_each = [2, 3]\nspeech = 16.0\noverlap = 30.0\nhours = 2.0\nminutes = 9.0"
+        "recordings = 4\nspeakers = 7\nspeakers_each = [2, 3]\nspeech = 16.0\noverlap = 30.0\n"
+        "hours = 2.0\nminutes = 9.0"
     )
     assert said == {
         "recordings": "3 recordings, 4 expected",
@@ -236,10 +249,13 @@ def test_what_is_partly_here(lab):
     some = presence("lab", *lab.card("recordings = 3"))
     assert (some.state, some.found) == ("partly", 2)
     assert some.reason == f"no audio of r2 in {lab.root / 'c'}"
-    few = presence("lab", *lab.card("recordings = 9", table='[folder]\nroot = "c"\nreference = "rttm"\naudio = "none"'))
+    table = '[folder]\nroot = "c"\nreference = "rttm"\naudio = "none"'
+    few = presence("lab", *lab.card("recordings = 9", table=table))
     assert (few.state, few.found) == ("partly", 3)
     assert few.reason.endswith("the card expects 9")
-    many = presence("lab", *lab.card("recordings = 1", table='[folder]\nroot = "c"\nreference = "rttm"\naudio = "none"'))
+    many = presence(
+        "lab", *lab.card("recordings = 1", table='[folder]\nroot = "c"\nreference = "rttm"\naudio = "none"')
+    )
     assert many.state == "wrong"
     (lab.root / "c" / "all.uem").write_text("r1 1 0 10\n")
     assert presence("lab", *lab.card()).reason.startswith("no scoring region of r2 in ")
@@ -276,3 +292,37 @@ def test_a_broken_card_hides_no_other(lab, tmp_path):
     bad, good = present({"bad": tmp_path / "bad.toml", "lab": path})
     assert (bad.state, good.state) == ("wrong", "here")
     assert "bad.toml" in bad.reason
+
+
+# --- many hours
+
+
+@pytest.mark.parametrize("layout", ["folder", "kaldi"])
+def test_memory_goes_by_the_turns_alone(layout, tmp_path):
+    """900 turns an hour are 22 kB in three columns; a tuple for each would be 100 kB."""
+    hours = 10
+    thousand_hours.write_corpus(tmp_path, 12 * hours)
+    path = tmp_path / f"{layout}.toml"
+    card = read_card(path, DatasetCard)
+    tracemalloc.start()
+    try:
+        for act in (presence, verify):
+            tracemalloc.reset_peak()
+            before, _ = tracemalloc.get_traced_memory()
+            act("made", path, card)
+            _, peak = tracemalloc.get_traced_memory()
+            assert (peak - before) / hours < 100_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.slow
+def test_a_thousand_hours(tmp_path):
+    thousand_hours.write_corpus(tmp_path / "whole", 12_000)
+    thousand_hours.write_corpus(tmp_path / "one", 1)
+    for step in thousand_hours.STEPS:
+        seconds, peak = thousand_hours.measured(step, tmp_path / "whole" / "folder.toml")
+        _, base = thousand_hours.measured(step, tmp_path / "one" / "folder.toml")
+        print(f"{step}: {seconds:.1f} s of processor time, {(peak - base) / 1e6:.0f} MB")
+        assert seconds < 30
+        assert peak - base < 120e6

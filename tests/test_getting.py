@@ -185,7 +185,7 @@ def test_downloads_that_a_card_can_not_mean(lab, text, says):
 
 
 def test_ids_stay_inside_too(lab):
-    audio = f'[[download.files]]\nurl = "https://example.org/{{id}}"\nto = "{{id}}"\nids = ["../../x"]\n'
+    audio = '[[download.files]]\nurl = "https://example.org/{id}"\nto = "{id}"\nids = ["../../x"]\n'
     with pytest.raises(InputError, match="leads out of the dataset's folder"):
         lab.get(audio=audio)
 
@@ -216,6 +216,6 @@ def test_files_of_a_hub(lab, tmp_path, monkeypatch):
         repository.gated = True
         hub.repositories["o/d"] = repository
         path.write_text(path.read_text().replace("o/c", "o/d"))
-        with pytest.raises(MissingRequirementError, match="o/d is gated: accept the conditions at .* HF_TOKEN") as error:
+        with pytest.raises(MissingRequirementError, match=r"o/d is gated: accept the .* HF_TOKEN") as error:
             get_dataset("hubbed", path, read_card(path, DatasetCard))
         assert "\n" not in str(error.value)

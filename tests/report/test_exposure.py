@@ -6,10 +6,10 @@ import io
 import re
 from dataclasses import replace
 
+import boards
 import pytest
 from rich.console import Console
 
-import boards
 from diarbench.leaderboard import Column, Leaderboard, exposure
 from diarbench.report import leaderboard_json, print_leaderboard, render_csv, render_html, render_latex, render_markdown
 
@@ -72,7 +72,7 @@ def test_each_format_has_the_marks_and_says_once_what_they_mean(board):
     pages = {
         "terminal": printed(board),
         "markdown": render_markdown(board),
-        "html": re.sub(r"<script.*?</script>|title=\"[^\"]*\"", "", render_html(board, generated="now"), flags=re.DOTALL),
+        "html": re.sub(r"(?s)<script.*?</script>|title=\"[^\"]*\"", "", render_html(board, generated="now")),
         "latex": render_latex(board).replace(r"\dag{}", "†").replace(r"\ddag{}", "‡"),
     }
     for name, page in pages.items():
@@ -86,10 +86,11 @@ def test_each_format_has_the_marks_and_says_once_what_they_mean(board):
 
 def test_only_marks_that_stand_there_are_explained(board):
     columns = board.columns
-    some = boards.make_board(boards.make_entry("a", 0.1, columns=columns, trained_parts=("ami/train",)), columns=columns)
+    entry = boards.make_entry("a", 0.1, columns=columns, trained_parts=("ami/train",))
+    some = boards.make_board(entry, columns=columns)
     assert RELATED in printed(some)
     assert SEEN not in printed(some)
-    none = boards.make_board(boards.make_entry("a", 0.1, columns=columns, trained_parts=("icsi",)), columns=columns)
+    none = boards.make_board(replace(entry, trained_parts=("icsi",)), columns=columns)
     assert "†" not in printed(none) + render_markdown(none)
     assert "changes no rank" not in render_html(none, generated="now")
 
