@@ -296,7 +296,7 @@ class Simulate(_Strict):
     duration: Annotated[float, Field(gt=0)]  # s, of each
     speakers: Annotated[tuple[int, int], Field(strict=False)]  # at least, at most
     seed: int
-    preset: Literal["dry", "near", "far", "meeting"] = "dry"  # how it is recorded: `diarbench.simulate.PRESETS`
+    preset: Literal["dry", "headset", "near", "far", "meeting"] = "dry"  # see `diarbench.simulate.PRESETS`
     turns: Literal["ami", "varied"] = "ami"  # turn-taking: as in AMI's test set; or anything, to train on
     only: Annotated[tuple[Line, ...], Field(strict=False)] = ()  # the speakers that may take part; none named: all
     without: Annotated[tuple[Line, ...], Field(strict=False)] = ()  # speakers that may not

@@ -36,6 +36,7 @@ class Preset(StrEnum):
     """How conversations are recorded: `diarbench.simulate.PRESETS`."""
 
     dry = "dry"
+    headset = "headset"
     near = "near"
     far = "far"
     meeting = "meeting"

@@ -128,12 +128,28 @@ NEAR = Scene(
     tilt=(-2.0, 1.0),
     telephone=0.1,
 )
+HEADSET = Scene(
+    name="headset",
+    floor=(3.5, 9.0),
+    reverberation=(0.15, 0.5),
+    distance=(0.05, 0.3),
+    effort=10.0,
+    level=(-48.0, -26.0),
+    snr=(15.0, 50.0),
+    events=(0.0, 15.0),
+    babble=0.1,
+    low_cut=(20.0, 60.0),
+    high_cut=(6000.0, 8000.0),
+    tilt=(-5.0, -0.5),
+    telephone=0.0,
+)
 
 PRESETS: Mapping[str, Acoustics | Scene | Mixture] = MappingProxyType(
-    {"dry": Acoustics(), "near": NEAR, "far": FAR, "meeting": Mixture((NEAR, FAR), (1.0, 3.0))}
+    {"dry": Acoustics(), "headset": HEADSET, "near": NEAR, "far": FAR, "meeting": Mixture((NEAR, FAR), (1.0, 3.0))}
 )
-"""Ways of recording, by name: `dry` is what conversations sound like where nothing is said; `meeting` is a quarter near
-and three quarters far."""
+"""Ways of recording, by name: `dry` is what conversations sound like where nothing is said; `headset` is the mean of
+microphones at each speaker's mouth: quiet, bass-heavy, with little of the room; `near` a microphone in front of people,
+`far` one on the table, the ceiling or a wall; `meeting` is a quarter near and three quarters far."""
 
 
 def preset(name: str) -> Acoustics | Scene | Mixture:

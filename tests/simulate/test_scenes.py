@@ -228,7 +228,7 @@ def test_what_was_drawn_can_be_written_down(people):
 
 
 def test_names_and_weights_that_cannot_be():
-    with pytest.raises(InputError, match=r"^there is no preset 'hall'; there are dry, near, far, meeting$"):
+    with pytest.raises(InputError, match=r"^there is no preset 'hall'; there are dry, headset, near, far, meeting$"):
         preset("hall")
     for weights in ((), (1.0,), (1.0, 0.0), (1.0, -1.0)):
         with pytest.raises(InputError, match=r"^2 scenes need as many weights above 0"):
