@@ -160,6 +160,31 @@ def test_a_small_corpus_is_not_taken_for_the_real_one(name, tmp_path, monkeypatc
     assert card.expect.recordings in (2, None) or f"2 recordings, the card expects {card.expect.recordings}" in said
 
 
+def test_ami_is_the_same_dataset_by_the_database_file_of_its_setup(tmp_path, monkeypatch):
+    pytest.importorskip("pyannote.database", reason="protocols need pyannote.database")
+    card = CORPORA["ami-array"].model_copy(update={"expect": Expect()})
+    root = lay_out(card, tmp_path / "data")
+    monkeypatch.setenv("DIARBENCH_DATA", str(tmp_path / "data"))
+    (root / "lists").mkdir()
+    (root / "lists" / "test.meetings.txt").write_text("".join(f"{name}\n" for name in IDS))
+    (root / "pyannote" / "database.yml").write_text(
+        "Databases:\n  AMI-SDM: amicorpus/{uri}/audio/{uri}.Array1-01.wav\n"
+        "Protocols:\n  AMI-SDM:\n    SpeakerDiarization:\n      only_words:\n        test:\n"
+        "            uri: ../lists/test.meetings.txt\n"
+        "            annotation: ../only_words/rttms/test/{uri}.rttm\n"
+        "            annotated: ../uems/test/{uri}.uem\n"
+    )
+    page = (Path(__file__).resolve().parents[2] / "docs" / "datasets.md").read_text()
+    theirs = DatasetCard.model_validate(tomllib.loads(page.split("# datasets/ami-array.toml\n")[1].split("```")[0]))
+    assert theirs.expect.reference_sha256 == CORPORA["ami-array"].expect.reference_sha256
+    other = load("ami-array", theirs.model_copy(update={"expect": Expect()}))
+    ours = load("ami-array", card)
+    assert other.digest == ours.digest
+    assert [one.recording.path.resolve() for one in other.recordings] == [
+        one.recording.path.resolve() for one in ours.recordings if one.recording.path is not None
+    ]
+
+
 def test_a_corpus_that_is_not_here_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("DIARBENCH_DATA", str(tmp_path))
     for name, card in CORPORA.items():
