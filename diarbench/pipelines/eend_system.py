@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, TypeVar
 
 import torch
 from pyannote.audio.core.model import Model
@@ -29,6 +30,7 @@ from diarbench.types import Audio, Seconds, Turns
 SAMPLE_RATE = 16000  # Hz, of all these networks
 MODES: Mapping[str, Rules] = {"diarizen": DIARIZEN, "stock": STOCK}
 EMBEDDINGS = ("wespeaker", "ge2e")
+A = TypeVar("A")
 StructureOption = str | Mapping[str, Any]  # a name, or the fields of a structure
 ClusteringOption = str | Mapping[str, Any]  # the name of a recipe, or a method with its settings
 
@@ -38,6 +40,25 @@ class Stage(NamedTuple):
 
     model: Model  # as pyannote.audio takes it
     network: nn.Module  # inside it, what is really called
+
+
+class PipelineOptions(TypedDict, total=False):
+    """The options that all EEND-VC cards may say, for adapters that hand them on: `**options: Unpack[...]`.
+
+    They are the fields of `Choices`.
+    """
+
+    mode: str | None
+    clustering: ClusteringOption | None
+    window: Seconds | None
+    hop: Seconds | None
+    embedding: str
+    segmentation_batch: int | None
+    embedding_batch: int | None
+    precision: str
+    speakers: int | None
+    min_speakers: int | None
+    max_speakers: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +104,18 @@ class Choices:
             return replace(published, rules=rules, clustering=clustering, window=window, hop=hop)
         except ValueError as error:
             raise InputError(str(error)) from error
+
+
+def spelled_out(adapter: type[A]) -> type[A]:
+    """The adapter's class with PipelineOptions in its signature one by one: that is what cards are held against."""
+    signature = inspect.signature(adapter)
+    own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    shared = [
+        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
+        for field in fields(Choices)
+    ]
+    adapter.__signature__ = signature.replace(parameters=[*own, *shared])  # type: ignore[attr-defined]
+    return adapter
 
 
 def chosen_clustering(option: ClusteringOption) -> Ahc | Vbx:

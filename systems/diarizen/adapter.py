@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Unpack
 
 from torch import nn
 
@@ -16,13 +17,14 @@ from diarbench.pipelines.diarizen_folder import DiarizenFolder, read_diarizen
 from diarbench.pipelines.eend_recipes import find_recipe
 from diarbench.pipelines.eend_system import (
     Choices,
-    ClusteringOption,
     EendSystem,
+    PipelineOptions,
     StructureOption,
     chosen_structure,
     eend_network,
     eend_stage,
     embedding_network,
+    spelled_out,
     weights_of,
 )
 from diarbench.types import Audio, Seconds, Turns
@@ -30,6 +32,7 @@ from diarbench.types import Audio, Seconds, Turns
 _TRAINED: Seconds = 8.0  # the window of models whose recipe says none
 
 
+@spelled_out
 class DiariZen:
     """A DiariZen model and the pipeline around it. What is not said is as the model's config.toml says.
 
@@ -45,17 +48,7 @@ class DiariZen:
         structure: StructureOption | None = None,  # of WavLM: "wavlm_base_s80_md", ..., or a table
         overlap: int | None = None,  # of a window's four speakers, how many at once the classes tell apart
         recipe: str | None = None,  # in place of config.toml's: "diarizen-s80", ... (diarbench.pipelines.eend_recipes)
-        mode: str | None = None,  # whose rules: "diarizen" or "stock", which are pyannote.audio's
-        clustering: ClusteringOption | None = None,  # of another recipe, or {method = "ahc", threshold = 0.7, ...}
-        window: Seconds | None = None,
-        hop: Seconds | None = None,
-        embedding: str = "wespeaker",  # or "ge2e"
-        segmentation_batch: int | None = None,  # windows
-        embedding_batch: int | None = None,
-        precision: str = "fp32",  # or "bf16"
-        speakers: int | None = None,  # their number, where it is known: another system than the one without
-        min_speakers: int | None = None,
-        max_speakers: int | None = None,
+        **options: Unpack[PipelineOptions],  # docs/systems.md, "Options"
     ) -> None:
         found = read_diarizen(weights_of(weights, "segmentation"))
         _check_agreement(found, structure, overlap)
@@ -65,19 +58,7 @@ class DiariZen:
                 f"{found.folder}: config.toml is an old one, without [inference] and [clustering]: say recipe in the "
                 'card, "diarizen-meeting" perhaps'
             )
-        choices = Choices(
-            mode=mode,
-            clustering=clustering,
-            window=window,
-            hop=hop,
-            embedding=embedding,
-            segmentation_batch=segmentation_batch,
-            embedding_batch=embedding_batch,
-            precision=precision,
-            speakers=speakers,
-            min_speakers=min_speakers,
-            max_speakers=max_speakers,
-        )
+        choices = Choices(**options)
         chosen = choices.recipe(published)
         network = load_diarizen(found.structure, read_state(found.weights), found.weights, found.shape)
         self._system = EendSystem(

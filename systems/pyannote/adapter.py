@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Unpack
 
 from torch import nn
 
@@ -12,15 +13,17 @@ from diarbench.measure import Network
 from diarbench.pipelines.eend_recipes import find_recipe
 from diarbench.pipelines.eend_system import (
     Choices,
-    ClusteringOption,
     EendSystem,
+    PipelineOptions,
     embedding_network,
+    spelled_out,
     weights_of,
 )
 from diarbench.pipelines.pyannote_files import SPEAKERS, pyannet_network, pyannet_stage
 from diarbench.types import Audio, Seconds, Turns
 
 
+@spelled_out
 class Pyannote:
     """One of pyannote's segmentation networks, and the pipeline that is pyannote.audio's own, made cheaper.
 
@@ -35,31 +38,9 @@ class Pyannote:
         device: str = "cpu",
         recipe: str = "pyannote-3.1",  # published settings by name (diarbench.pipelines.eend_recipes)
         overlap: int | None = None,  # of three speakers, how many at once the classes tell apart; 0: no such classes
-        mode: str | None = None,  # whose rules: "stock", which are the recipe's own, or "diarizen"
-        clustering: ClusteringOption | None = None,  # of another recipe, or {method = "ahc", threshold = 0.7, ...}
-        window: Seconds | None = None,
-        hop: Seconds | None = None,
-        embedding: str = "wespeaker",  # or "ge2e"
-        segmentation_batch: int | None = None,  # windows
-        embedding_batch: int | None = None,
-        precision: str = "fp32",  # or "bf16"
-        speakers: int | None = None,  # their number, where it is known: another system than the one without
-        min_speakers: int | None = None,
-        max_speakers: int | None = None,
+        **options: Unpack[PipelineOptions],  # docs/systems.md, "Options"
     ) -> None:
-        choices = Choices(
-            mode=mode,
-            clustering=clustering,
-            window=window,
-            hop=hop,
-            embedding=embedding,
-            segmentation_batch=segmentation_batch,
-            embedding_batch=embedding_batch,
-            precision=precision,
-            speakers=speakers,
-            min_speakers=min_speakers,
-            max_speakers=max_speakers,
-        )
+        choices = Choices(**options)
         chosen = choices.recipe(find_recipe(recipe))
         files = _files(weights)
         place = weights_of(files, "segmentation")
