@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from diarbench.training.windows import SAMPLE_RATE, Grid
 from diarbench.types import Seconds
 from diarbench.weights import find_weights
 
+_WINDOW: Seconds = 8.0  # the pruning paper's
 KEPT = "kept.json"  # beside the files of an EEND folder: what is left of the network that was pruned first
 
 
@@ -61,18 +63,26 @@ class Model:
         return self.network
 
 
-def begin(start: Start, find_system: Any, folder: Path, *, window: Seconds, weights: Path | None = None) -> Model:
+def begin(
+    start: Start,
+    find_system: Callable[[str], SystemSpec],
+    folder: Path,
+    *,
+    window: Seconds | None = None,
+    weights: Path | None = None,
+) -> Model:
     """The network of `[start]`, ready to be trained; random weights are drawn from torch's own noise.
 
-    `find_system` gives the system of a name, `folder` is where the recipe lies, `weights` is looked into first. Raises
-    DiarbenchError where the network can't be had.
+    `find_system` gives the system of a name, `folder` is where the recipe lies, `weights` is looked into first; without
+    a `window`, it is the system's, or 8 s. Raises DiarbenchError where the network can't be had.
     """
     if start.new is not None:
-        return Model(_new(start.new, folder), window)
+        return Model(_new(start.new, folder), window or _WINDOW)
     if start.pretrained is not None:
-        return Model(_pretrained(start.pretrained, folder, weights), window)
+        return Model(_pretrained(start.pretrained, folder, weights), window or _WINDOW)
     assert start.system is not None
-    return load_system(find_system(start.system), start.dropout, weights)
+    found = load_system(find_system(start.system), start.dropout, weights)
+    return replace(found, window=window or found.window)
 
 
 def load_system(spec: SystemSpec, dropout: float = 0.0, weights: Path | None = None) -> Model:

@@ -60,7 +60,7 @@ class Data(_Strict):
 
     train: Annotated[list[Line], Field(min_length=1)]
     development: Annotated[list[Line], Field(min_length=1)]
-    window: Positive = 8.0  # s
+    window: Positive | None = None  # s; None: the system's that training begins with, or 8
     shift: Positive = 6.0  # s, of training windows
     development_shift: Positive = 8.0  # s
     development_windows: Whole | None = None  # at most, evenly chosen
@@ -72,7 +72,7 @@ class _Training(_Strict):
     steps: NotNegative
     batch: Whole = 16
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the training windows
-    window: Positive | None = None  # s, where it is not the data's
+    window: Positive | None = None  # s; None: as in the stage before
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warm_up: NotNegative = 0  # steps
     clip: Positive | None = None
