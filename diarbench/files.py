@@ -14,9 +14,11 @@ from typing import Any
 from diarbench.errors import StoreError
 
 
-def write_whole(path: Path, content: bytes | str) -> None:
+def write_whole(path: Path, content: bytes | str, *, sync_folder: bool = True) -> None:
     """Write a file so that it is whole or absent whatever happens: temporary file, sync, rename, sync the folder.
 
+    Until the folder is synced, a power cut may bring back what the name stood for before. `sync_folder=False` leaves
+    that to the next file in the same folder.
     Raises StoreError where the disk is full or the folder can't be written; what was there before stays.
     """
     # Lone surrogates (in names of files that are not UTF-8) become \udcXX, which JSON reads back as they were.
@@ -32,7 +34,8 @@ def write_whole(path: Path, content: bytes | str) -> None:
         Path(temporary).chmod(0o644)
         os.replace(temporary, path)
         temporary = None
-        _sync_folder(path.parent)
+        if sync_folder:
+            _sync_folder(path.parent)
     except OSError as error:
         raise _store_error(path, error) from error
     finally:

@@ -147,7 +147,9 @@ class RunFolder:
         """
         # A start that lies a hair below 0 would be written as a negative time, which no reader takes.
         rttm = format_rttm(recording_id, turns.crop(0.0, math.inf)).encode()
-        write_whole(self.rttm_path(recording_id), rttm)
+        # One sync of the folder, after the JSON, makes both names durable. Where the power goes before it, an RTTM
+        # without JSON is not done, nor is a JSON without the RTTM whose digest it holds.
+        write_whole(self.rttm_path(recording_id), rttm, sync_folder=False)
         value: dict[str, Any] = {
             "format": FORMAT,
             "recording": recording_id,
@@ -297,6 +299,7 @@ def new_session(session: str, started: str) -> dict[str, Any]:
         "load_average_before": None,
         "load_average_after": None,
         "peak_memory_bytes": None,
+        "spent": None,
     }
 
 
@@ -445,7 +448,8 @@ def _locked(folder: Path, on_wait: Callable[[], None] = lambda: None) -> Iterato
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # The folder decides who may write here; the lock is for all of them.
-        lock = filelock.FileLock(folder / ".lock", mode=0o666)
+        # And it is let go by whichever thread has written the last file.
+        lock = filelock.FileLock(folder / ".lock", mode=0o666, thread_local=False)
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:

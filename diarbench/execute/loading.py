@@ -84,7 +84,9 @@ class Randomness:
         if torch is None:
             return
         _seed_torch()
-        torch.manual_seed(torch.initial_seed())  # generators that were not there yet began so
+        if self._torch is None or torch.cuda.is_initialized() or torch.backends.mps.is_available():
+            torch.manual_seed(torch.initial_seed())  # generators that were not there yet began so
+        # Else there are none, and torch would take half a millisecond to note the seed, once more, for when there are.
         if self._torch is not None:
             torch.set_rng_state(self._torch)
         if self._cuda is not None:

@@ -6,9 +6,9 @@ The parent sends one order. The worker answers with events, each with the key `e
     unloadable    it can't be built (`error`); the worker ends
     waiting       another process works on the run of a `dataset`
     holding       this one works on it
-    start         a `recording` of a `dataset` is read
+    start         a `recording` of a `dataset` is read; the result of the one before may be being written meanwhile
     call          the system is called: what follows has the time limit
-    done          stored, with its wall time
+    done          stored, with its wall time; told before the next `call`
     failed        its failure is stored (`error`)
     kept          another process has done it meanwhile
     restart       the GPU is of no use to this process any more; the worker ends, and another has to go on

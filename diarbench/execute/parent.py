@@ -143,7 +143,9 @@ class _Runner:
         self._again, self._time_limit, self._mark = again, time_limit, mark
         self._name = work[0].job.system.spec.name
         self._recordings = {(part.dataset, r.id): r for part in work for r in part.missing}
-        self._at: tuple[str, str] | None = None  # dataset and recording that the process is at
+        # Dataset and recording of what the process has begun: what it is at comes last, and while it reads that, the
+        # result of the one before may still be being written.
+        self._begun: list[tuple[str, str]] = []
         self._limit: Seconds | None = _PATIENCE
         self._deaths = 0
         self.done = self.kept = 0
@@ -184,11 +186,13 @@ class _Runner:
             said = worker.said() if reason is not None else ""
         if reason is None:
             return
+        for key in self._begun[:-1]:
+            self._take_what_is_stored(key, session)  # else the next process does it again: it was not at fault
         if self._left() < left:
             self._deaths = 0
         self._deaths += 1
-        if self._at is not None:
-            self._recording_failed(self._at, reason, said, session)
+        if self._begun:
+            self._recording_failed(self._begun[-1], reason, said, session)
         elif self._left() == left:
             self._system_failed(reason, said)
         # Else it died between two recordings, and the next process goes on.
@@ -197,7 +201,7 @@ class _Runner:
 
     def _listen(self, worker: WorkerProcess) -> str | None:
         """Follow the process to its end; why it ended, where it didn't say so itself."""
-        self._at, self._limit = None, _PATIENCE
+        self._begun, self._limit = [], _PATIENCE
         try:
             while (event := worker.next(self._limit)) is not None:
                 self._handle(event)
@@ -220,7 +224,7 @@ class _Runner:
         elif kind == "waiting":
             self._limit = None
         elif kind == "start":
-            self._at = key
+            self._begun.append(key)
         elif kind == "call":
             self._limit = self._time_limit or 600.0 + 20.0 * self._recordings[key].duration
         elif kind in ("done", "kept", "failed"):
@@ -231,25 +235,33 @@ class _Runner:
     def _strike(self, key: tuple[str, str], status: str) -> None:
         self.done += status == "done"
         self.kept += status == "kept"
-        self._at = None
+        self._begun = [begun for begun in self._begun if begun != key]
         next(part for part in self._work if part.dataset == key[0]).strike(key[1])
         recording = self._recordings[key]
         self._progress.recording(self._name, recording.id, recording.duration, status)
 
     def _recording_failed(self, key: tuple[str, str], reason: str, said: str, session: str) -> None:
         """The process ended without a word, at this recording."""
-        folder = next(part for part in self._work if part.dataset == key[0]).folder
-        with folder.locked():
-            # It may have ended after it had stored the result; or another run has made one while we waited.
-            stored = folder.stored(key[1])
-            if holds(stored, self._recordings[key]) and stored is not None:
-                own = stored.result["session"] == session
-                if own or not self._again:
-                    self._strike(key, "done" if own else "kept")
-                    return
-            folder.write_failure(key[1], reason, said[-2000:], session)
+        with self._folder_of(key).locked():
+            if self._take_what_is_stored(key, session):
+                return
+            self._folder_of(key).write_failure(key[1], reason, said[-2000:], session)
         self.failures.append(f"{self._name} on {key[0]}, {key[1]}: {reason}")
         self._strike(key, "failed")
+
+    def _take_what_is_stored(self, key: tuple[str, str], session: str) -> bool:
+        """Whether a recording that was begun is done after all: the process may have ended after it had stored the
+        result, or another run has made one while we waited."""
+        stored = self._folder_of(key).stored(key[1])
+        if stored is None or not holds(stored, self._recordings[key]):
+            return False
+        own = stored.result["session"] == session
+        if own or not self._again:
+            self._strike(key, "done" if own else "kept")
+        return own or not self._again
+
+    def _folder_of(self, key: tuple[str, str]) -> RunFolder:
+        return next(part for part in self._work if part.dataset == key[0]).folder
 
     def _system_failed(self, reason: str, said: str) -> None:
         """The system can't run, and its process didn't record why."""

@@ -1,5 +1,11 @@
 """A process that runs one system: loads it, feeds it decoded audio, times the call, stores each result at once.
 
+A result is counted and written while the next recording is read, and is on disk before that one's call begins:
+
+    main    read 1        | diarize 1 | read 2                          | diarize 2 | read 3
+    beside  digest 1      |           | count 1, write 1, digest 2      |           | count 2, write 2, …
+    events  start 1       | call 1    | start 2                  done 1 | call 2    | start 3
+
 Started by the parent as `python -m diarbench.execute.worker`. Standard input brings one order, and its end means
 that the parent is gone. Events go to the original standard output; what an adapter prints goes to standard error.
 """
@@ -18,6 +24,7 @@ import numpy as np
 
 from diarbench.audio import decode
 from diarbench.errors import AdapterError, AudioError, StoreError
+from diarbench.execute.beside import Beside, Spent
 from diarbench.execute.child import all_of, begin, cpu_time, now, one_line, tell, trace, wait_for_gpu
 from diarbench.execute.loading import Adapter, Randomness, load_adapter, set_threads
 from diarbench.execute.messages import Order, Task
@@ -28,7 +35,7 @@ from diarbench.measure.counts import build_networks, count_system
 from diarbench.measure.machine import load_average, peak_memory, settings, software
 from diarbench.measure.stages import measured_stages
 from diarbench.store import RunFolder, describe_audio, new_session
-from diarbench.types import Audio, Recording, Timing, Turns
+from diarbench.types import Audio, Recording, Seconds, Timing, Turns
 
 # Long enough for a network to see speech-like input once; short enough not to matter.
 _WARM_UP = 5.0  # s of audio
@@ -54,6 +61,7 @@ def main() -> int:
 
 
 class _Call(NamedTuple):
+    recording_id: str
     turns: Turns
     timing: Timing
     problem: str | None  # why the timing doesn't count
@@ -68,6 +76,8 @@ class Worker:
         self._provenance = new_session(order.session, now())
         self._provenance |= {"machine": dict(order.machine), "load_average_before": load_average()}
         self._warm = False
+        self._beside, self._spent = Beside(), Spent()
+        self._stored: list[dict[str, Any]] = []  # events of results that are being written
         self._recorder: CallRecorder | None = None
         self._counter: PipelineCounter | None = None
 
@@ -88,16 +98,27 @@ class Worker:
             self._tell(event="unloadable", error=one_line(error))
             return "finished"
         self._tell(event="loaded")
-        for task in self._order.tasks:
-            folder = RunFolder(task.folder)
-            with self._held(folder, task):
-                folder.write_run({**task.run, "complexity": asdict(self._complexity) if self._complexity else None})
-                self._store_session(folder, ended=False)
-                going = all(self._do(adapter, task, folder, recording) for recording in task.recordings)
-                self._store_session(folder, ended=True)
-            if not going:
-                return "restart"
-        return "finished"
+        going = all(self._do_task(adapter, task) for task in self._order.tasks)
+        self._settle()
+        return "finished" if going else "restart"
+
+    def _do_task(self, adapter: Adapter, task: Task) -> bool:
+        """The recordings of one dataset. False where this process can do no more."""
+        folder = RunFolder(task.folder)
+        held = contextlib.ExitStack()
+        held.enter_context(self._held(folder, task))
+        complexity = asdict(self._complexity) if self._complexity else None
+        self._beside.do(folder.write_run, {**task.run, "complexity": complexity})
+        self._beside.do(self._store_session, folder)
+        going = all(self._do(adapter, task, folder, recording) for recording in task.recordings)
+        # The folder is let go from there, not from here: who waits for the next one must not hold this one.
+        self._beside.do(self._end_task, folder, held, self._spent.parts())
+        return going
+
+    def _end_task(self, folder: RunFolder, held: contextlib.ExitStack, parts: Mapping[str, Seconds]) -> None:
+        with held:
+            total = self._spent.total()
+            self._store_session(folder, ended=True, spent={"total": total, **parts} if total is not None else None)
 
     def _do(self, adapter: Adapter, task: Task, folder: RunFolder, recording: Recording) -> bool:
         """One recording, if it is still missing. False where this process can do no more."""
@@ -105,35 +126,60 @@ class Worker:
         if not task.again and folder.is_done(recording):
             self._tell(event="kept", **names)
             return True
+        self._spent.start()
         self._tell(event="start", **names)
         try:
-            described = describe_audio(recording) if self._needs_audio else None
-            audio = self._audio(recording)
-            if described is not None:
-                _check_unchanged(recording, described)
+            audio, described = self._read(recording)
             self._tell(event="call", **names)
             self._warm_up(adapter, audio)
             self._tell(event="call", **names)
             call = self._call(adapter, audio)
         except BaseException as error:  # noqa: BLE001  one failing recording leaves the rest
+            self._settle()  # where it is that which failed, it fails again, and that ends all
             folder.write_failure(recording.id, one_line(error), trace(error), self._order.session)
+            self._spent.stop()
             self._tell(event="failed", error=one_line(error), **names)
             return _device_lives(self._order.device)
-        timing = call.timing if self._timed else None
-        problem = call.problem if self._timed else None
+        self._beside.do(self._store, folder, call, described)
+        self._stored.append({"event": "done", "wall": call.timing.wall, **names})
+        return True
+
+    def _read(self, recording: Recording) -> tuple[Audio, dict[str, Any] | None]:
+        """The audio, and which it is. Once it is read, nothing runs beside any more. Raises AudioError, and OSError."""
+        if not self._needs_audio:
+            self._settle()
+            return Audio(recording, np.zeros((1, 0), dtype=np.float32)), None
+        before = _size_and_time(recording)
+        digest = self._beside.ask(describe_audio, recording)
+        with self._spent.on("reading"):
+            audio = decode(recording)
+        self._settle()
+        described = digest.result()
+        digested = (described["bytes"], described["mtime_ns"]) if described is not None else None
+        if digested is None or not before == digested == _size_and_time(recording):
+            raise AudioError(f"{recording.path}: changed while it was read; run again when nobody writes it")
+        return audio, described
+
+    def _store(self, folder: RunFolder, call: _Call, described: Mapping[str, Any] | None) -> None:
+        """Count and write a result."""
         macs = self._macs(call)
         folder.write_result(
-            recording.id,
+            call.recording_id,
             call.turns,
-            timing,
+            call.timing if self._timed else None,
             self._order.session,
             audio=described,
-            timing_problem=problem,
+            timing_problem=call.problem if self._timed else None,
             macs=macs.by_stage if macs else None,
             macs_problem=macs.problem if macs else None,
         )
-        self._tell(event="done", wall=call.timing.wall, **names)
-        return True
+        self._spent.stop()
+
+    def _settle(self) -> None:
+        """Wait until what is to be stored is on disk, and tell of results that are. Raises StoreError."""
+        self._beside.settle()
+        while self._stored:
+            self._tell(**self._stored.pop(0))
 
     def _load(self) -> Adapter:
         order = self._order
@@ -166,14 +212,10 @@ class Worker:
             self._complexity = count_system(modules, None, weight_bytes)
         if modules:
             self._recorder, self._counter = CallRecorder(modules), PipelineCounter(modules, networks)
-
-    def _audio(self, recording: Recording) -> Audio:
-        if self._needs_audio:
-            return decode(recording)
-        return Audio(recording, np.zeros((1, 0), dtype=np.float32))
+            self._counter.learn()
 
     def _macs(self, call: _Call) -> PipelineMacs | None:
-        """What the networks did in the call that counted; outside the clock."""
+        """What the networks did in the call that counted."""
         if call.calls is None or self._counter is None:
             return None
         return self._counter.count(call.calls, call.timing.wall)
@@ -191,7 +233,7 @@ class Worker:
         duration = cut.shape[-1] / audio.sample_rate
         set_threads(self._order.threads)
         # The call that counts will fail alike and be recorded.
-        with contextlib.suppress(BaseException), self._watched():
+        with self._spent.on("warm_up"), contextlib.suppress(BaseException), self._watched():
             all_of(adapter.diarize(Audio(replace(audio.recording, duration=duration), cut)))
 
     def _call(self, adapter: Adapter, audio: Audio) -> _Call:
@@ -201,7 +243,7 @@ class Worker:
         set_threads(threads)
         wait_for_gpu(device)
         seen, busy = look(self._order.mark), cpu_time()
-        with self._watched() as calls, measured_stages(device) as stages:
+        with self._watched() as calls, measured_stages(device) as stages, self._spent.on("diarize"):
             before = time.perf_counter()
             output = all_of(adapter.diarize(audio))
             wait_for_gpu(device)
@@ -212,20 +254,31 @@ class Worker:
             problem = "another diarbench ran on this machine"
         elif device == "cpu" and used > _CPU_EXCESS * threads * wall + _CPU_SLACK:
             problem = f"it used {used / wall:.1f} CPU cores, not the {threads} that it was given (--threads)"
-        stage_times = dict(stages.seconds)
-        return _Call(Turns.from_output(output), Timing(wall, audio.recording.duration, stage_times), problem, calls)
+        timing = Timing(wall, audio.recording.duration, dict(stages.seconds))
+        return _Call(audio.recording.id, Turns.from_output(output), timing, problem, calls)
 
     @contextlib.contextmanager
     def _held(self, folder: RunFolder, task: Task) -> Iterator[None]:
-        with folder.locked(lambda: self._tell(event="waiting", dataset=task.dataset)):
+        since: list[float] = []
+
+        def wait() -> None:
+            self._settle()
+            self._tell(event="waiting", dataset=task.dataset)
+            since.append(time.perf_counter())
+
+        with folder.locked(wait):
+            self._spent.add("waiting", time.perf_counter() - since[0] if since else 0.0)
             self._tell(event="holding", dataset=task.dataset)
             yield
 
-    def _store_session(self, folder: RunFolder, *, ended: bool) -> None:
+    def _store_session(
+        self, folder: RunFolder, *, ended: bool = False, spent: Mapping[str, Seconds] | None = None
+    ) -> None:
+        end: dict[str, Any] = {}
         if ended:
             load, memory = load_average(), peak_memory()
-            self._provenance |= {"ended": now(), "load_average_after": load, "peak_memory_bytes": memory}
-        folder.write_session(self._provenance)
+            end = {"ended": now(), "load_average_after": load, "peak_memory_bytes": memory, "spent": spent}
+        folder.write_session(self._provenance | end)
 
     def _tell(self, **event: Any) -> None:
         tell(self._events, **event)
@@ -245,11 +298,11 @@ def _device_lives(device: str) -> bool:
     return True
 
 
-def _check_unchanged(recording: Recording, described: Mapping[str, Any]) -> None:
-    assert recording.path is not None
+def _size_and_time(recording: Recording) -> tuple[int, int] | None:
+    if recording.path is None or not recording.path.is_file():
+        return None
     status = recording.path.stat()
-    if (status.st_size, status.st_mtime_ns) != (described["bytes"], described["mtime_ns"]):
-        raise AudioError(f"{recording.path}: changed while it was read; run again when nobody writes it")
+    return status.st_size, status.st_mtime_ns
 
 
 if __name__ == "__main__":

@@ -10,45 +10,26 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from diarbench.measure.counts import count_macs, one_line
+from diarbench.measure.growth import Growth
 from diarbench.measure.held import is_quantized
 from diarbench.measure.networks import Network
+from diarbench.measure.shapes import Shape, made, shape_of_call
 from diarbench.types import Seconds
 
 if TYPE_CHECKING:
     from torch import nn
 
-# Of a call: arguments, and keywords as (name, value) pairs; tensors by shape and number type, all else by value.
-Shape = tuple[tuple[Any, ...], tuple[tuple[str, Any], ...]]
-
 # Most systems call their networks with few different shapes. Where one doesn't, counting must not become the work.
 _ALLOWANCE = 30.0  # s per process
 _SHARE = 0.02  # and of the time that the counted calls took
 
-
-_BY_VALUE = frozenset({int, float, bool, str, bytes, type(None)})
-
-
-class _Tensor(NamedTuple):
-    """In place of a tensor argument."""
-
-    shape: tuple[int, ...]
-    dtype: Any
-
-
-class _Several(NamedTuple):
-    """In place of a list, a tuple or a dict."""
-
-    kind: type
-    items: tuple[Any, ...]
-
-
-class _Opaque(NamedTuple):
-    """In place of an argument that can't be made anew."""
-
-    kind: str
+# Looked for ahead of the first call: so many items in a batch, in so much time.
+_BATCH = 64
+_LEARNING = 1.0  # s, after which no further count begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +84,7 @@ class CallRecorder:
             depth = getattr(inside, "depth", 0)
             inside.depth = depth + 1
             if not depth:
-                named = tuple((name, _shape(value)) for name, value in keywords.items()) if keywords else ()
-                counted[tuple(map(_shape, arguments)), named] += 1
+                counted[shape_of_call(arguments, keywords)] += 1
 
         return enter
 
@@ -135,7 +115,8 @@ class PipelineMacs:
 
 
 class PipelineCounter:
-    """MACs of recorded calls: each distinct shape is run once on the meta device, and remembered.
+    """MACs of recorded calls: each distinct shape is run once on the meta device, and remembered; where MACs are seen
+    to grow evenly with the number of items, sizes in between are computed instead (`diarbench.measure.growth`).
 
     `networks` are those of the adapter, on the meta device; without them, what is not quantized is copied there.
     Counting stops, and says so, once it has taken half a minute and a fiftieth of the time that was counted.
@@ -144,8 +125,9 @@ class PipelineCounter:
     def __init__(self, modules: Mapping[str, Any], networks: Mapping[str, Network] | None) -> None:
         self._networks: dict[str, nn.Module] = {}
         self._problems: dict[str, str] = {}
-        self._own = networks is None
-        self._known: dict[tuple[str, Shape], int] = {}
+        self._told = {} if networks is None else {stage: networks[stage] for stage in modules}
+        self._growth = {stage: Growth(partial(self._count, stage)) for stage in modules}
+        self._until = 0.0
         self._allowance = _ALLOWANCE
         for stage, module in modules.items():
             if networks is not None:
@@ -160,33 +142,48 @@ class PipelineCounter:
                 except Exception as error:  # noqa: BLE001  a stranger's module may refuse to be copied in any way
                     self._problems[stage] = f"can't be copied: {one_line(error)}"
 
+    def learn(self) -> None:
+        """Find out ahead of the calls how the MACs of the adapter's networks grow with batch and length, in a second
+        or little more. It changes no number, only when it is counted."""
+        import torch
+
+        self._until = time.perf_counter() + _LEARNING
+        for stage, network in self._told.items():
+            seconds = network.window or 1.0
+            shapes: list[Shape] = []
+            for batch, length in ((1, seconds), (2, seconds), (1, 0.75 * seconds)):
+                try:
+                    with torch.device("meta"):
+                        shapes.append(shape_of_call(network.inputs(batch, length), {}))
+                except Exception:  # noqa: BLE001  some take one signal at a time, or one length
+                    shapes.append(((), ()))
+            one, two, shorter = shapes
+            self._growth[stage].learn(one, [(two, _BATCH), (shorter, 0)])
+
     def count(self, calls: Calls, wall: Seconds = 0.0) -> PipelineMacs:
         """MACs by stage of calls that took `wall` seconds. What can't be counted is None, and said."""
         self._allowance += _SHARE * wall
         problems = {**self._problems, **calls.problems}
         by_stage: dict[str, int | None] = dict.fromkeys([*self._networks, *problems])
         before = time.perf_counter()
+        self._until = before + self._allowance
         for stage, counted in calls.counts.items():
             if stage in problems:
                 continue
             try:
-                by_stage[stage] = sum(times * self._macs(stage, shape, before) for shape, times in counted.items())
+                by_stage[stage] = sum(times * self._growth[stage].macs(shape) for shape, times in counted.items())
             except Exception as error:  # noqa: BLE001  a network may fail in any way without values
                 problems[stage] = one_line(error)
         self._allowance -= time.perf_counter() - before
         told = "; ".join(f"{stage}: {problem}" for stage, problem in problems.items())
         return PipelineMacs(by_stage, told or None)
 
-    def _macs(self, stage: str, shape: Shape, began: float) -> int:
-        if (stage, shape) not in self._known:
-            if time.perf_counter() - began > self._allowance:
-                raise TimeoutError("it is called in too many different ways to count them all")
-            network = self._networks[stage]
-            dtype = None if self._own else _floating(network)
-            arguments = [_made(value, dtype) for value in shape[0]]
-            keywords = {name: _made(value, dtype) for name, value in shape[1]}
-            (self._known[stage, shape],) = count_macs(network, arguments, keywords)
-        return self._known[stage, shape]
+    def _count(self, stage: str, shape: Shape) -> int:
+        if time.perf_counter() > self._until:
+            raise TimeoutError("it is called in too many different ways to count them all")
+        network = self._networks[stage]
+        (macs,) = count_macs(network, *made(shape, _floating(network) if self._told else None))
+        return macs
 
 
 def _unwatchable(module: Any) -> str | None:
@@ -213,37 +210,6 @@ def _on_meta(module: nn.Module) -> nn.Module:
     for parameter in module.parameters():
         memo[id(parameter)] = torch.nn.Parameter(parameter.detach().to("meta"), requires_grad=False)
     return copy.deepcopy(module, memo)
-
-
-def _shape(value: Any) -> Any:
-    """What stands for an argument: enough to make one like it, and quick to compare. This is inside timed calls."""
-    kind = type(value)
-    if isinstance(value, sys.modules["torch"].Tensor):
-        return _Tensor(value.shape, value.dtype)
-    if kind in _BY_VALUE:
-        return value
-    if kind is tuple or kind is list:
-        return _Several(kind, tuple(map(_shape, value)))
-    if kind is dict:
-        return _Several(dict, tuple((key, _shape(item)) for key, item in value.items()))
-    return _Opaque(kind.__name__)
-
-
-def _made(shape: Any, dtype: Any) -> Any:
-    """An argument like the one that was recorded, on the meta device; of `dtype`, if one is given and it is floating:
-    what runs in half precision is counted in full."""
-    import torch
-
-    if isinstance(shape, _Several):
-        if shape.kind is dict:
-            return {key: _made(item, dtype) for key, item in shape.items}
-        return shape.kind(_made(item, dtype) for item in shape.items)
-    if isinstance(shape, _Opaque):
-        raise TypeError(f"it is called with a {shape.kind}, which can't be made anew")
-    if not isinstance(shape, _Tensor):
-        return shape
-    chosen = dtype if dtype is not None and shape.dtype.is_floating_point else shape.dtype
-    return torch.empty(shape.shape, dtype=chosen, device="meta")
 
 
 def _floating(network: nn.Module) -> Any:

@@ -1,4 +1,4 @@
-"""What the harness spends on each recording outside of `diarize`: its parts, timed one after the other.
+"""What the harness spends beside `diarize` and reading, in real runs: by the sessions that the runs store.
 
 python tests/benchmarks/harness_cost.py silero-ge2e ami-excerpts-train ami-excerpts-development ami-excerpts-test
 """
@@ -9,57 +9,77 @@ import statistics
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from diarbench.audio import decode
-from diarbench.execute.loading import load_adapter
-from diarbench.execute.messages import Order
-from diarbench.loaders import load_dataset
-from diarbench.measure.calls import CallRecorder, PipelineCounter
-from diarbench.measure.counts import build_networks
-from diarbench.plan import prepare
+from diarbench.execute import execute
+from diarbench.loaders import Dataset, load_dataset
+from diarbench.measure.pressure import between, look
+from diarbench.plan import plan
 from diarbench.registry import Registry
-from diarbench.store import RunFolder, describe_audio
-from diarbench.types import Timing, Turns
+from diarbench.store import find_runs
+
+_RUNS = 5
 
 
-def main(system: str, *datasets: str) -> None:
-    """Print mean, median and most of each part (ms)."""
+class _Silent:
+    """Shows nothing."""
+
+    def begin(self, recordings: int, audio: float) -> None: ...
+
+    def system(self, name: str, position: int, count: int) -> None: ...
+
+    def recording(self, system: str, recording: str, audio: float, status: str) -> None: ...
+
+
+def main(system: str, *names: str) -> None:
+    """Print wall times of some runs (ms per recording), and the harness's share of that of `diarize`."""
     registry = Registry.standard([])
     (spec,) = registry.choose_systems([system])
-    order = Order.of(prepare(spec), (), device="cpu", threads=1, session="cost", machine={}, mark=None)
-    adapter = load_adapter(order).adapter
-    cards = registry.choose_datasets(list(datasets)).items()
-    recordings = [one.recording for name, (path, card) in cards for one in load_dataset(name, path, card).recordings]
-    times: dict[str, list[float]] = defaultdict(list)
+    cards = registry.choose_datasets(list(names)).items()
+    datasets = [load_dataset(name, path, card) for name, (path, card) in cards]
+    recordings = sum(len(dataset.recordings) for dataset in datasets)
+    print(f"{system}, {recordings} recordings, ms per recording; in brackets % of diarize")
+    print("  diarize  reading  harness           reading alone  strictly            the machine")
+    found = []
+    for _ in range(_RUNS):
+        before = look()
+        spent, alone = _spent(spec, datasets), _decoding(datasets)
+        reasons = between(before, look()).reasons
+        own = spent["total"] - sum(seconds for part, seconds in spent.items() if part != "total")
+        strictly = own + max(0.0, spent["reading"] - alone)
+        shares = [100 * own / spent["diarize"], 100 * strictly / spent["diarize"]]
+        found.append(shares)
+        ms = [1000 * t / recordings for t in (spent["diarize"], spent["reading"], own, alone, strictly)]
+        print(
+            f"  {ms[0]:7.2f}  {ms[1]:7.2f}  {ms[2]:7.2f} ({shares[0]:5.2f} %)  {ms[3]:13.2f}  "
+            f"{ms[4]:7.2f} ({shares[1]:5.2f} %)  {'; '.join(reasons) or 'quiet'}"
+        )
+    medians = [statistics.median(column) for column in zip(*found, strict=True)]
+    print(
+        f"median: {medians[0]:.2f} %; strictly, with what reading takes longer for being disturbed: {medians[1]:.2f} %"
+    )
 
-    def timed(part, call):
-        before = time.perf_counter()
-        found = call()
-        times[part].append(1000 * (time.perf_counter() - before))
-        return found
 
-    modules = adapter.modules()
-    recorder = CallRecorder(modules)
-    counter = timed("networks, once", lambda: PipelineCounter(modules, build_networks(type(adapter), spec.options)))
+def _spent(spec: Any, datasets: Sequence[Dataset]) -> dict[str, float]:
+    """Where the worker's time went in one run."""
     with tempfile.TemporaryDirectory() as place:
-        folder = RunFolder(Path(place))
-        (folder.path / "recordings").mkdir()
-        adapter.diarize(decode(recordings[0]))
-        for recording in recordings:
-            described = timed("digest", lambda one=recording: describe_audio(one))
-            audio = timed("decoding", lambda one=recording: decode(one))
-            with recorder.recording() as calls:
-                output = timed("diarize", lambda one=audio: adapter.diarize(one))
-            macs = timed("counting", lambda calls=calls: counter.count(calls))
-            timing = Timing(times["diarize"][-1] / 1000, audio.duration)
-            how = {"audio": described, "timing_problem": None, "macs": macs.by_stage, "macs_problem": macs.problem}
-            turns = Turns.from_output(output)
-            timed("writing", lambda one=recording, t=turns, w=timing, h=how: folder.write_result(one.id, t, w, "", **h))
-    print(f"{system}, {len(recordings)} recordings; ms: mean, median, most")
-    for part, values in times.items():
-        print(f"  {part:<16} {statistics.mean(values):8.2f} {statistics.median(values):8.2f} {max(values):8.2f}")
+        jobs = plan([spec], datasets, device="cpu", threads=1, limit=None)
+        outcome = execute(jobs, root=Path(place), machine="cost", machine_facts={}, progress=_Silent())
+        assert not outcome.failures, outcome.failures
+        spents = [session["spent"] for run in find_runs([Path(place)]) for session in run.sessions]
+        return max(spents, key=lambda spent: spent["total"])  # one process: the last of its tasks has all
+
+
+def _decoding(datasets: Sequence[Dataset]) -> float:
+    """Seconds to read all recordings with nothing beside it."""
+    began = time.perf_counter()
+    for dataset in datasets:
+        for one in dataset.recordings:
+            decode(one.recording)
+    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

@@ -106,6 +106,70 @@ def test_the_clock_holds_the_call_and_nothing_else(lab: Lab, tmp_path: Path, mon
     assert sum(stages.values()) <= found["wall"]
 
 
+SLOW_WRITING = """
+import os, sys, time
+if "diarbench.execute.worker" in sys.orig_argv:
+    sync = os.fsync
+    def slow(handle):
+        time.sleep(0.05)
+        return sync(handle)
+    os.fsync = slow
+"""
+
+
+def test_nothing_is_written_beside_the_clock(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Results are written while the next recording is read: before its call they are there, whole."""
+    (tmp_path / "hook").mkdir()
+    (tmp_path / "hook" / "sitecustomize.py").write_text(SLOW_WRITING)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hook"))
+    code = """
+        from pathlib import Path
+        class System:
+            before = None
+            def __init__(self, *, runs):
+                self.runs = Path(runs)
+            def diarize(self, audio):
+                there = {path.name for path in self.runs.rglob("recordings/*")}
+                assert not list(self.runs.rglob("*/.writing-*"))
+                if self.before not in (None, audio.recording.id):  # the first comes twice: it warms up
+                    assert there >= {self.before + ".json", self.before + ".rttm"}, there
+                self.before = audio.recording.id
+                return [(0.0, 0.1, "A")]
+    """
+    datasets = [lab.dataset(), lab.dataset("other", ids=("d", "e"))]
+    outcome = lab.run(lab.system("looking", code, runs=str(lab.runs)), datasets)
+    assert (outcome.done, outcome.failures) == (5, ())
+
+
+def test_where_the_time_goes(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "hook").mkdir()
+    (tmp_path / "hook" / "sitecustomize.py").write_text(SLOW_DECODING + SLOW_WRITING)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hook"))
+    code = """
+        import time
+        class System:
+            first = True
+            def diarize(self, audio):
+                time.sleep(0.25 if self.first else 0.1)
+                self.first = False
+                if audio.recording.id == "b":
+                    raise ValueError("not this one")
+                return []
+    """
+    datasets = [lab.dataset(), lab.dataset("other", ids=("d", "e"))]
+    assert lab.run(lab.system("slow", code), datasets).done == 4
+    first, last = (run.sessions[0]["spent"] for run in sorted(lab.folders("slow"), key=lambda run: run.run["dataset"]))
+    assert set(first) == set(last) == {"total", "diarize", "reading", "warm_up", "waiting"}
+    assert first["total"] < last["total"]
+    assert 0.5 <= last["diarize"] < 1.0
+    assert 1.5 <= last["reading"] < 2.0
+    assert 0.25 <= last["warm_up"] < 0.5
+    assert last["waiting"] == 0.0
+    # The last result is written beside nothing, in three syncs; a failure alone, in two.
+    assert 0.25 <= last["total"] - last["diarize"] - last["reading"] - last["warm_up"] < 0.8
+    assert lab.run(lab.system("slow", code), datasets).kept == 4
+
+
 def test_the_warm_up_is_short_and_cannot_be_told_from_a_recording(lab: Lab):
     code = """
         calls = []
