@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from diarbench.cards import read_card
-from diarbench.cards import DatasetCard
+from diarbench.cards import DatasetCard, read_card
 from diarbench.loaders import Dataset, load_dataset
 from diarbench.nn.structures import Convolution, Structure
 

@@ -72,8 +72,9 @@ def recipe(root, name, stages, start=None, **card):
 
 def command(root, name, *more):
     out = root / "systems" / "made"
-    return [sys.executable, "-m", "diarbench", "compress", "--recipe", f"{root / name}.toml", "--out", str(out),
-            "--work", str(root / "training"), "--cards", str(root), "--threads", "1", "--device", "cpu", *more]  # fmt: skip
+    words = {"--recipe": root / f"{name}.toml", "--out": out, "--work": root / "training", "--cards": root}
+    options = [str(word) for pair in words.items() for word in pair]
+    return [sys.executable, "-m", "diarbench", "compress", *options, "--threads", "1", "--device", "cpu", *more]
 
 
 class Done(NamedTuple):
