@@ -76,6 +76,12 @@ def _address(url: str) -> str:
     return url
 
 
+def _corpus(name: str) -> str:
+    if not _CORPUS_PART.fullmatch(name) or "/" in name:
+        raise ValueError(f"{name!r} can't be the name of a corpus: use lower-case letters, digits, '.' and '-'")
+    return name
+
+
 def _corpus_part(name: str) -> str:
     if not _CORPUS_PART.fullmatch(name):
         raise ValueError(
@@ -87,7 +93,7 @@ def _corpus_part(name: str) -> str:
 Inside = Annotated[Line, AfterValidator(_inside)]
 Address = Annotated[Line, AfterValidator(_address)]
 Part = Literal["train", "development", "test"]
-CorpusName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+CorpusName = Annotated[Line, AfterValidator(_corpus)]
 CorpusPart = Annotated[Line, AfterValidator(_corpus_part)]  # "ami/train"; "ami": some of it, nobody says which
 Repository = Annotated[Line, AfterValidator(_repository)]
 Revision = Annotated[Line, AfterValidator(_revision)]
@@ -99,6 +105,10 @@ def _kind_of_digests(value: Any) -> str:
 
 Digests = Annotated[
     Annotated[Sha256, Tag(TEXT)] | Annotated[dict[Inside, Sha256], Tag(TABLE)], Discriminator(_kind_of_digests)
+]
+
+DigestsById = Annotated[
+    Annotated[Sha256, Tag(TEXT)] | Annotated[dict[Line, Sha256], Tag(TABLE)], Discriminator(_kind_of_digests)
 ]
 
 
@@ -324,7 +334,7 @@ class DownloadFile(_Strict):
     to: Text | None = None  # below the dataset's folder; as if nothing is said, the last part of `url`
     ids: list[Line] = []
     bytes: Annotated[int, Field(gt=0)] | None = None
-    sha256: Sha256 | dict[str, Sha256] | None = None  # with `ids`, a table: id = digest
+    sha256: DigestsById | None = None  # with `ids`, a table: id = digest
     unpack: bool = False  # a zip or tar archive, whose files go into the folder `to` (".": the dataset's own)
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from diarbench.cards import DatasetCard, SystemCard, read_card
 from diarbench.errors import CardError, NotFoundError
 from diarbench.registry import Registry, shipped
 
@@ -250,3 +251,15 @@ def test_every_shipped_card_can_be_read():
     assert found.choose_systems(found.systems)
     assert found.choose_datasets(found.datasets)
     assert [found.choose_report(name) for name in found.reports]
+
+
+def test_parts_that_shipped_systems_were_trained_on_are_of_corpora_that_have_a_card():
+    found = Registry((shipped(),))
+    corpora = {read_card(path, DatasetCard).corpus for path in found.datasets.values()}
+    named = set()
+    for path in found.systems.values():
+        card = read_card(path, SystemCard)
+        named |= {part.split("/")[0] for part in (*card.trained_parts, *card.may_have_seen)}
+        assert not set(card.trained_parts) & set(card.may_have_seen)
+    assert named
+    assert named <= corpora
