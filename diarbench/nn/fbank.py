@@ -48,7 +48,8 @@ class Fbank(nn.Module):
 class FbankEend(nn.Module):
     """Log mel energies, then the same head as `Eend`: 6,115,851 weights.
 
-    DiariZen has a model of this kind, but no weights of it were published; nothing here reads its files.
+    DiariZen has a model of this kind with the same head, but no weights of it were published, and nothing here reads
+    its files: its frames are centred (1 + samples // 160 of them), and its energies are SpeechBrain's decibels.
     """
 
     def __init__(self, shape: HeadShape | None = None, *, dropout: float = 0.0) -> None:

@@ -23,14 +23,20 @@ def plda(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def ami(shared_data: Path) -> Callable[[int, float], NDArray[np.float32]]:
-    """Real meetings: the n-th of the AMI excerpts, repeated and cut to so many seconds."""
+def ami_files(shared_data: Path) -> list[Path]:
+    """The AMI excerpts."""
     files = sorted((shared_data / "ami-excerpts").glob("*.flac"))
     if not files:
         pytest.skip("no ami-excerpts/ beside the published outputs")
+    return files
+
+
+@pytest.fixture(scope="session")
+def ami(ami_files: list[Path]) -> Callable[[int, float], NDArray[np.float32]]:
+    """Real meetings: the n-th of the AMI excerpts, repeated and cut to so many seconds."""
 
     def read(number: int, seconds: float) -> NDArray[np.float32]:
-        samples, rate = soundfile.read(files[number], dtype="float32", always_2d=True)
+        samples, rate = soundfile.read(ami_files[number], dtype="float32", always_2d=True)
         assert rate == 16000
         return np.resize(samples[:, 0], round(seconds * rate))
 
