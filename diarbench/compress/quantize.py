@@ -131,7 +131,7 @@ class QuantReport:
         sqnr = "outputs not compared" if self.sqnr is None else f"outputs {self.sqnr:.1f} dB above their error"
         speed = {
             "real": "real kernels: speed can be measured",
-            "mixed": "real kernels for a part: the speed is that of a mixture",
+            "mixed": "simulated in part: speed not available here",
             "simulated": "simulated: speed not available here",
         }
         lines = [

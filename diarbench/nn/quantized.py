@@ -351,6 +351,11 @@ def quant_modules(network: nn.Module) -> dict[str, QuantModule]:
     return {path: module for path, module in network.named_modules() if isinstance(module, QuantModule)}
 
 
+def simulated(network: nn.Module, device: torch.device) -> list[str]:
+    """The paths of quantized modules without a kernel of their own there: their time says nothing of speed."""
+    return [path for path, module in quant_modules(network).items() if not module.kernel(device).real]
+
+
 def kernels(mode: QuantMode, device: torch.device) -> dict[str, Kernel]:
     """What would compute each kind of module that a mode covers on a device, where its shape is no obstacle."""
     with torch.device("meta"):

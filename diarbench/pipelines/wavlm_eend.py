@@ -13,6 +13,7 @@ from diarbench.errors import InputError, did_you_mean
 from diarbench.measure import Network
 from diarbench.nn.eend_folder import FRONT_ENDS, EendFolder, load_eend, shape_of
 from diarbench.nn.pyannet import PARTS, SAMPLE_RATE, PyanNet, PyanNetShape
+from diarbench.nn.quantized import simulated
 from diarbench.nn.quantmodes import quant_mode
 from diarbench.nn.structures import Structure
 from diarbench.pipelines.eend_networks import SegmentationModel
@@ -39,7 +40,8 @@ class WavlmEend:
     """A network in diarbench's own layout (`diarbench.nn.eend_folder`), and an EEND-VC pipeline around it.
 
     `front_end`, `structure` and `head` say again what the folder says, so that the networks can be counted without
-    it, and `quantization` says it so that who reads the card knows; where the two differ, nothing is run.
+    it, and `quantization` says it so that who reads the card knows; where the two differ, nothing is run. A network
+    whose quantized modules have no kernel of their own on the device is simulated, and not timed.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class WavlmEend:
         found = load_eend(folder)
         _check_agreement(found, folder, front_end, structure, head)
         _check_quantization(found, folder, quantization, precision)
+        self.timed = not simulated(found.network, torch.device(device))
         self._system = EendSystem(
             _stage(found),
             weights_of(weights, "embedding"),

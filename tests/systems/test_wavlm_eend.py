@@ -130,6 +130,8 @@ def test_a_quantized_network_runs_is_counted_in_float_and_held_as_codes(
     assert size is not None
     assert plain is not None
     assert (size.parameters, size.stages) == (plain.parameters, plain.stages)
+    assert system.timed == (done.report.kernel == "real")
+    assert mode != "w4a8-static" or not system.timed
     assert size.held["bfloat16" if mode == "bf16" else "int8"].weights >= done.report.weights_covered
     for change, message in (
         ({"quantization": None}, f'is quantized: "{mode}", and the card says no quantization'),
