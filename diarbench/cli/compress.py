@@ -40,6 +40,10 @@ def compress(
     work: Annotated[
         Path, typer.Option(metavar="DIR", help="Where checkpoints and logs are kept, in a folder per recipe.")
     ] = Path("training"),
+    changes: Annotated[
+        list[str],
+        typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe: stages.2.sparsity=0.9. Repeatable."),
+    ] = [],  # noqa: B006
     steps: Annotated[
         int | None, typer.Option(min=1, help="At most so many steps in each stage: to try a recipe out.")
     ] = None,
@@ -64,7 +68,7 @@ def compress(
         raise MissingRequirementError(
             f"training needs more packages: pip install 'diarbench[compress]' ({error})"
         ) from error
-    made = read_recipe(recipe)
+    made = read_recipe(recipe, changes)
     name = check_name(name or recipe.stem, recipe)
     if (out / f"{name}.toml").exists():
         raise InputError(f"{out / name}.toml: exists already; remove it, or say another --name or --out")

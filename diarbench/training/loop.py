@@ -15,7 +15,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,7 +38,8 @@ class Settings:
     """How long and how to train; rates belong to the task's parameter groups. Raises InputError for what can't be."""
 
     steps: int
-    batch: int = 16  # windows
+    batch: int = 16  # windows that go through the network at once
+    accumulate: int = 1  # batches whose gradients are averaged in a step
     schedule: str = "constant"  # of all rates, after the warm-up: "linear" and "cosine" end at 0
     warm_up: int = 0  # steps over which all rates rise linearly
     clip: float | None = None  # of the gradient's norm; None: at `clip_quantile` of the last thousand norms
@@ -55,7 +56,16 @@ class Settings:
             raise InputError(f"there is no schedule {self.schedule!r}{did_you_mean(self.schedule, SCHEDULES)}")
         if self.precision not in PRECISIONS:
             raise InputError(f"there is no precision {self.precision!r}{did_you_mean(self.precision, PRECISIONS)}")
-        least = {"steps": 1, "batch": 1, "warm_up": 0, "validate_every": 1, "average": 0, "log_every": 1, "seed": 0}
+        least = {
+            "steps": 1,
+            "batch": 1,
+            "accumulate": 1,
+            "warm_up": 0,
+            "validate_every": 1,
+            "average": 0,
+            "log_every": 1,
+            "seed": 0,
+        }
         for name, lowest in least.items():
             if getattr(self, name) < lowest:
                 raise InputError(f"{name} is {lowest} or more, not {getattr(self, name)}")
@@ -143,9 +153,9 @@ def train(
     run = _Run(task, settings, folder, identity, torch.device(device))
     run.restore()
     saved = time.monotonic()
-    source = batches(run.step)
+    source = batches(run.step * settings.accumulate)
     while run.step < settings.steps and not run.stopped:
-        parts = run.advance(next(source))
+        parts = run.advance([next(source) for _ in range(settings.accumulate)])
         watcher.step(run.step, settings.steps, parts)
         validating = run.step % settings.validate_every == 0 or run.step == settings.steps
         if validating:
@@ -174,21 +184,25 @@ class _Run:
         self.log = _Log(folder / "log.csv")
         torch.manual_seed(settings.seed)
 
-    def advance(self, batch: Batch) -> Mapping[str, float]:
+    def advance(self, batches: Sequence[Batch]) -> Mapping[str, float]:
         """One step of the optimiser."""
         begun = time.monotonic()
         settings, network = self.settings, self.task.network
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * settings.factor(self.step)
         kind = PRECISIONS[settings.precision]
-        with torch.autocast(self.device.type, dtype=kind, enabled=kind is not None):
-            losses = self.task.loss(batch.to(self.device), self.step)
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(self.scaler.scale(losses.total))
+        network.zero_grad(set_to_none=True)
+        total, said = 0.0, dict[str, float]()
+        for batch in batches:
+            with torch.autocast(self.device.type, dtype=kind, enabled=kind is not None):
+                losses = self.task.loss(batch.to(self.device), self.step)
+            torch.autograd.backward(self.scaler.scale(losses.total / len(batches)))
+            total += losses.total.item() / len(batches)
+            said |= losses.parts
         self.scaler.unscale_(self.optimizer)
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]).item()
-        if not math.isfinite(losses.total.item()):
+        if not math.isfinite(total):
             raise InputError(
                 f"{self.folder}: the loss is no number at step {self.step + 1}: lower the rates, or train in fp32"
             )
@@ -197,10 +211,9 @@ class _Run:
             nn.utils.clip_grads_with_norm_(parameters, self._limit(), torch.tensor(norm))
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        network.zero_grad(set_to_none=True)
         self.step += 1
         self.seconds += time.monotonic() - begun
-        parts = {"loss": losses.total.item(), **losses.parts}
+        parts = {"loss": total, **said}
         if self.step % settings.log_every == 0 or self.step == 1:
             rate = self.optimizer.param_groups[0]["lr"]
             self.log.add({"step": self.step, "kind": "train", "seconds": round(self.seconds, 2), "rate": rate}

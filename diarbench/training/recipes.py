@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from diarbench.cards import Line, Option, Text, Weights, read_card
+from diarbench.errors import InputError
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -69,24 +73,42 @@ class Data(_Strict):
 class _Training(_Strict):
     """What all stages that train have in common."""
 
-    steps: NotNegative
-    batch: Whole = 16
+    steps: NotNegative | None = None
+    epochs: Positive | None = None  # instead of steps: times that all windows are seen
+    batch: Whole = 16  # windows that go through the network at once
+    accumulate: Whole = 1  # batches to a step: the paper's 4 GPUs with 16 windows each are 4 of 16
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the training windows
     window: Positive | None = None  # s; None: as in the stage before
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warm_up: NotNegative = 0  # steps
     clip: Positive | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    validate_every: Whole = 500
-    average: NotNegative = 5
+    validate_every: Whole | None = None  # steps; None: after each epoch
+    average: NotNegative = 5  # states with the lowest validation loss; 0: the last one
     patience: Whole | None = None
+
+    @model_validator(mode="after")
+    def _length(self) -> _Training:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("say how long: `steps`, or `epochs`")
+        return self
+
+    def length(self, windows: int) -> int:
+        """Steps, where there are so many windows."""
+        if self.epochs is None:
+            return self.steps or 0
+        return math.ceil(self.epochs * self.epoch(windows))
+
+    def epoch(self, windows: int) -> int:
+        """Steps in which so many windows are seen once."""
+        return max(1, math.ceil(windows / (self.batch * self.accumulate)))
 
 
 class TrainStage(_Training):
     """Learn to diarize: the powerset loss on the whole network."""
 
     kind: Literal["train"]
-    steps: Whole
+    steps: Whole | None = None
     rate: Positive = 1e-3
     encoder_rate: Positive = 2e-5  # of WavLM
     overlap: Whole | None = None  # a new classifier, for so many speakers at once
@@ -96,13 +118,13 @@ class PruneStage(_Training):
     """Close gates until the target is reached, then remove what is closed."""
 
     kind: Literal["prune"]
-    steps: Whole
+    steps: Whole | None = None
     sparsity: Fraction | None = None  # of the WavLM as a whole; or of its two parts:
     cnn_sparsity: Annotated[float, Field(ge=0, lt=1)] | None = None
     transformer_sparsity: Annotated[float, Field(ge=0, lt=1)] | None = None
     measure: Literal["parameters", "macs"] = "parameters"
     objective: Literal["distillation", "task", "both"] = "distillation"
-    target_warm_up: NotNegative  # steps in which the target grows
+    target_warm_up: Annotated[float, Field(ge=0, lt=1)] = 1 / 6  # of all steps: in these the target grows
     layers: list[NotNegative] | None = None  # that are distilled; as if nothing is said, thirds (of 24: quarters)
     gates: Annotated[list[Literal["convolutions", "heads", "feed_forward", "attention_layers", "feed_forward_layers"]],
                      Field(min_length=1)] = ["convolutions", "heads", "feed_forward"]  # fmt: skip
@@ -119,8 +141,6 @@ class PruneStage(_Training):
         separate = self.cnn_sparsity is not None, self.transformer_sparsity is not None
         if separate != ((self.sparsity is None),) * 2:
             raise ValueError("give `sparsity`, or `cnn_sparsity` and `transformer_sparsity`")
-        if self.target_warm_up >= self.steps:
-            raise ValueError("`target_warm_up` should leave some of the `steps` to reach the target")
         return self
 
 
@@ -128,7 +148,7 @@ class DistilStage(_Training):
     """Learn to make the teacher's states, with the structure as it is."""
 
     kind: Literal["distil"]
-    steps: Whole
+    steps: Whole | None = None
     rate: Positive = 2e-4
     layers: list[NotNegative] | None = None
 
@@ -137,7 +157,7 @@ class MagnitudeStage(_Training):
     """Remove the units of least weight, in rounds, training after each. `steps` are those of one round."""
 
     kind: Literal["magnitude"]
-    steps: Whole
+    steps: Whole | None = None
     units: Literal["hidden", "linear"]
     sparsity: Fraction
     rounds: Whole = 4
@@ -153,7 +173,7 @@ class QuantizeStage(_Training):
     covers: list[Line] | None = None
     skip: list[Line] = []
     calibration: Whole = 64  # training windows: for static ranges, and to compare outputs on
-    steps: NotNegative = 0
+    steps: NotNegative | None = 0
     rate: Positive = 1e-4
     encoder_rate: Positive = 2e-5
 
@@ -193,6 +213,41 @@ class Recipe(_Strict):
         return self
 
 
-def read_recipe(path: Path) -> Recipe:
-    """The recipe in a TOML file. Raises CardError with file, line, key, and what would be right."""
-    return read_card(path, Recipe)
+def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
+    """The recipe in a TOML file; each change says "stages.2.sparsity=0.9", the value as TOML writes it.
+
+    Raises CardError with file, line, key, and what would be right; InputError for a change that can't be made.
+    """
+    recipe = read_card(path, Recipe)
+    if not changes:
+        return recipe
+    table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    for change in changes:
+        _change(table, change)
+    try:
+        return Recipe.model_validate(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path}, as --set changed it: {place}: {first['msg']}") from error
+
+
+def _change(table: dict[str, Any], change: str) -> None:
+    """One change, in place; stages are counted from 1."""
+    key, equals, text = change.partition("=")
+    *path, last = key.strip().split(".")
+    if not equals or not last:
+        raise InputError(f"--set {change}: write KEY=VALUE, such as stages.2.sparsity=0.9")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"--set {change}: {text!r} is no value in TOML; a text needs quotes: {error}") from error
+    place: Any = table
+    for part in path:
+        try:
+            place = place[int(part) - 1] if isinstance(place, list) else place[part]
+        except (KeyError, IndexError, ValueError, TypeError) as error:
+            raise InputError(f"--set {change}: the recipe has no {part!r} there (stages count from 1)") from error
+    if not isinstance(place, dict):
+        raise InputError(f"--set {change}: {'.'.join(path)} is no table with keys")
+    place[last] = value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -176,8 +177,7 @@ class _Run:
             rule=stage.masks,
             seed=self.recipe.seed,
         )
-        steps = self._steps(stage.steps)
-        warm_up = min(stage.target_warm_up, steps - 1)
+        warm_up = math.floor(stage.target_warm_up * self._steps(stage, model))
         lagrangian = Lagrangian(eend.wavlm.structure, target, warm_up=warm_up, full=full)
         distilled, by_task = stage.objective != "task", stage.objective != "distillation"
         if by_task:
@@ -239,8 +239,8 @@ class _Run:
         mode = quant_mode(stage.mode, group=stage.group, covers=stage.covers, skip=stage.skip)
         facts: dict[str, Any] = {}
         network = model.network
-        steps = self._steps(stage.steps)
-        if steps:
+        trained = stage.steps or stage.epochs
+        if trained:
             network = prepare(trainable(network), mode)
             task = Diarize(
                 network,
@@ -255,7 +255,7 @@ class _Run:
         chosen = np.linspace(0, len(windows) - 1, min(stage.calibration, len(windows))).astype(int).tolist()
         batches = [windows.read([index], grid).samples for index in chosen]
         cpu = network.cpu().eval()
-        done = convert(cpu, calibration=batches) if steps else quantize(cpu, mode, calibration=batches)
+        done = convert(cpu, calibration=batches) if trained else quantize(cpu, mode, calibration=batches)
         report = done.report.as_table()
         said = {key: value for key, value in report.items() if key not in ("covered", "skipped")}
         write_json(folder / "report.json", report)
@@ -277,15 +277,16 @@ class _Run:
             shift=max(data.development_shift, window),
             most=data.development_windows,
         )
-        steps = self._steps(stage.steps)
+        steps = self._steps(stage, model)
         settings = Settings(
             steps,
             batch=stage.batch,
+            accumulate=stage.accumulate,
             schedule=stage.schedule,
             warm_up=min(stage.warm_up, max(steps - 1, 0)),
             clip=stage.clip,
             precision=stage.precision,
-            validate_every=stage.validate_every,
+            validate_every=stage.validate_every or stage.epoch(len(windows)),
             average=stage.average,
             patience=stage.patience,
             seed=self.recipe.seed,
@@ -313,7 +314,8 @@ class _Run:
         assert self.teacher is not None
         return self.teacher.to(self.place.device)
 
-    def _steps(self, steps: int) -> int:
+    def _steps(self, stage: Stage, model: Model) -> int:
+        steps = stage.length(len(self._windows(stage, model)))
         return steps if self.place.most_steps is None else min(steps, self.place.most_steps)
 
     def _dropout(self) -> float:

@@ -28,7 +28,7 @@ from tests.training.small_data import HEAD, STRUCTURE, make_data
 
 COMMON = {"steps": 6, "batch": 2, "validate_every": 3}
 TRAIN = {"kind": "train", "rate": 1e-3, "encoder_rate": 1e-3, "average": 2, **COMMON}
-PRUNE = {"kind": "prune", "sparsity": 0.5, "target_warm_up": 2, **COMMON}
+PRUNE = {"kind": "prune", "sparsity": 0.5, "target_warm_up": 0.4, **COMMON}
 DISTIL = {"kind": "distil", "average": 1, **COMMON}
 
 
