@@ -52,7 +52,7 @@ def _percent(row: ReportedRow, dataset: str) -> str:
 def section_notes(board: Leaderboard, reported: Reported) -> list[str]:
     """What has to be known to read the section, in sentences."""
     notes = [
-        f"Reported figures are {LABEL}, and have no rank. Rows are under {board.rule.name} ({board.rule.label}), "
+        f"These figures are {LABEL}, and have no rank. Rows are under {board.rule.name} ({board.rule.label}), "
         "as their sources say; `diarbench report TABLE` lays a table out as it was published."
     ]
     if reported.other_rules:
