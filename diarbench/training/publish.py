@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
-
-import tomli_w
 
 from diarbench.errors import InputError
 from diarbench.files import sha256_of, write_whole
@@ -44,8 +44,36 @@ def publish(name: str, recipe: Recipe, model: Model, out: Path) -> Path:
             shutil.rmtree(place)
         new.rename(place)
     card = out / f"{name}.toml"
-    write_whole(card, tomli_w.dumps(system_card(name, recipe, model, digests), multiline_strings=True))
+    write_whole(card, as_toml(system_card(name, recipe, model, digests)))
     return card
+
+
+def as_toml(table: Mapping[str, Any], path: str = "") -> str:
+    """A table as people write TOML: one line for each key, tables of their own at the end.
+
+    JSON's texts, numbers, lists are TOML's as well, where characters beyond ASCII stand as they are.
+
+    >>> print(as_toml({"a": 1, "b": {"c d": ["x", 2.5]}}), end="")
+    a = 1
+    <BLANKLINE>
+    [b]
+    "c d" = ["x", 2.5]
+    """
+    plain = {_key(key): value for key, value in table.items() if not isinstance(value, Mapping)}
+    width = max(map(len, plain), default=0)
+    text = "".join(f"{key:<{width}} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in plain.items())
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            inner = f"{path}.{_key(key)}" if path else _key(key)
+            body = as_toml(value, inner)
+            # A table that holds nothing but tables needs no head of its own.
+            head = "" if body.startswith("\n") else f"\n[{inner}]\n"
+            text += head + body
+    return text
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
 
 
 def system_card(name: str, recipe: Recipe, model: Model, digests: Mapping[str, str]) -> dict[str, Any]:
