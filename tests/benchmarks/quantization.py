@@ -2,6 +2,7 @@
 
     python tests/benchmarks/quantization.py                      small Eend, PyanNet Linear-40: random weights
     python tests/benchmarks/quantization.py --folder FOLDER      a network of diarbench's own layout
+    python tests/benchmarks/quantization.py --structure NAME     DiariZen's network on a WavLM of that structure: random
     python tests/benchmarks/quantization.py --ge2e pretrained.pt GE2E, with the weights from Resemblyzer's wheel
 
 Prints a table in Markdown. Ratios are of processor time on one thread, float32 over the mode, medians over rounds in
@@ -142,6 +143,7 @@ def main() -> None:
     """Read the arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--structure")
     parser.add_argument("--ge2e", type=Path)
     parser.add_argument("--audio", type=Path)
     parser.add_argument("--rounds", type=int, default=7)
@@ -161,6 +163,9 @@ def main() -> None:
     if arguments.folder is not None:
         found = load_eend(arguments.folder)
         networks = {str(arguments.folder.name): (found.network, found.window, found.front_end == "pyannet")}
+    elif arguments.structure is not None:
+        eend = Eend(named_structure(arguments.structure)).eval().fold()
+        networks = {f"{arguments.structure}, random weights": (eend, 8.0, False)}
     else:
         pyannet = PyanNet(PyanNetShape(linear=(84, 84))).eval()
         networks = {

@@ -1,4 +1,4 @@
-"""Quantizing trained networks: the codes are torchao's, the files have the sizes of the paper, nothing is overstated."""
+"""Quantizing: the codes are torchao's, the files have the sizes of the paper, nothing is overstated."""
 
 from __future__ import annotations
 
@@ -205,7 +205,9 @@ class Forks(nn.Module):
 def test_what_calibration_does_not_reach_stays_in_float() -> None:
     done = quantize(Forks(), quant_mode("w8a8-static"), calibration=[torch.randn(3, 4)])
     assert [module.path for module in done.report.covered] == ["called"]
-    assert [(module.path, module.why) for module in done.report.skipped] == [("idle", "no calibration batch reaches it")]
+    assert [(module.path, module.why) for module in done.report.skipped] == [
+        ("idle", "no calibration batch reaches it")
+    ]
     assert type(done.network.idle) is nn.Linear
 
 
