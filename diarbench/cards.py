@@ -226,13 +226,13 @@ class SystemCard(_Strict):
 
 class _Layout(_Strict):
     root: Text = "."  # beside the card, or in one of the data folders ($DIARBENCH_DATA)
-    list: Text | None = None  # a part list below `root`, one id per line; without it, every recording
+    list: Text | None = None  # below `root`, one id per line, or a .uem file; without it, every recording
 
 
 class Folder(_Layout):
     """Audio, references and a list in plain folders."""
 
-    audio: Text = "audio"  # a folder, searched with its sub-folders for ID.wav, ID.flac, ...; or "none"
+    audio: Text = "audio"  # a folder, searched with its sub-folders for ID.wav, ...; a pattern with {id}; or "none"
     reference: Text = "reference"  # an RTTM file, or a folder of them
 
 

@@ -19,7 +19,7 @@ from diarbench.cli.common import (
     note,
     print_json,
 )
-from diarbench.errors import AudioError, InputError
+from diarbench.errors import AudioError, InputError, MissingRequirementError
 
 if TYPE_CHECKING:
     from diarbench.loaders import Dataset
@@ -127,11 +127,13 @@ def run(
 
 def load_datasets(registry: Registry, wanted: list[str], *, needs_audio: bool = True) -> list[Dataset]:
     """Datasets by name, checked; making one shows its progress. Where no system needs audio, references and scoring
-    regions will do, and what is wrong with the audio is told."""
+    regions will do, and what is wrong with the audio is told. One that a pattern matched and that is not here is
+    passed over, and it is said."""
     from diarbench.loaders import load_dataset
     from diarbench.plan import without_audio
 
     loaded = []
+    absent: list[MissingRequirementError] = []
     for name, (path, card) in registry.choose_datasets(wanted).items():
         if card.simulate is not None:
             note(f"{name}: simulated conversations are made once and kept in the cache; this takes a while")
@@ -147,9 +149,17 @@ def load_datasets(registry: Registry, wanted: list[str], *, needs_audio: bool = 
                 ) from error
             dataset = load_dataset(name, path, silent)
             note(f"{name}: without its audio, which stored outputs don't need ({error})")
+        except MissingRequirementError as error:
+            if name in wanted or str(path) in wanted:
+                raise
+            note(f"passed over: {error}")
+            absent.append(error)
+            continue
         for text in dataset.notes:
             note(text)
         loaded.append(dataset)
+    if absent and not loaded:
+        raise absent[0]
     return loaded
 
 

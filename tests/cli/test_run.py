@@ -87,6 +87,20 @@ def test_several_cards_by_pattern_and_path(diarbench, here):
     assert {line["system"] for line in json.loads(answer.out)["systems"]} == {"good", "deaf"}
 
 
+def test_what_a_pattern_finds_and_is_not_here_is_passed_over(diarbench, here):
+    text = (here / "datasets" / "mine.toml").read_text()
+    (here / "datasets" / "mine-too.toml").write_text(text.replace('root = "mine"', 'root = "nowhere"'))
+    assert 'root = "nowhere"' in (here / "datasets" / "mine-too.toml").read_text()
+    answer = diarbench("run", "-s", "good", "-d", "mine*")
+    assert answer.code == 0, answer.err
+    assert "passed over: dataset mine-too" in answer.err
+    assert "Dataset mine:" in answer.out
+    for wanted in ("mine-too", "mine-t*", "datasets/mine-too.toml"):
+        answer = diarbench("run", "-s", "good", "-d", wanted)
+        assert answer.code == 2, "named as such, or nothing else there"
+        assert "error: dataset mine-too" in answer.err
+
+
 def test_a_report_card(diarbench, here):
     Path("reports").mkdir()
     Path("reports/ours.toml").write_text('title = "Ours"\nsystems = ["good"]\ndatasets = ["mine"]\nrule = "fair"\n')
