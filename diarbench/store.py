@@ -69,7 +69,7 @@ class RunFolder:
 
     def is_done(self, recording: Recording) -> bool:
         """Whether the recording has a result, made from the very audio that is there now."""
-        return holds(self.stored(recording.id), recording)
+        return self._json_path(recording.id).exists() and holds(self.stored(recording.id), recording)
 
     def stored(self, recording_id: str) -> Stored | None:
         """What is stored of one recording; None where there is nothing, or nothing that can be read."""

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 from diarbench.types import Seconds
@@ -14,22 +15,32 @@ Answer = TypeVar("Answer")
 
 
 class Beside:
-    """One thread that does what it is given in that order. `settle` before the clock starts: nothing runs beside it."""
+    """One thread that does what it is given in that order, from `start` to `settle`; else nothing runs beside us.
+
+    It begins with the reading, most of which needs no interpreter; before, each of the two would hold the other up.
+    """
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1)
+        self._given: list[Callable[[], object]] = []
         self._pending: list[Future[Any]] = []
 
     def do(self, job: Callable[..., object], *arguments: Any) -> None:
-        """Something that must succeed: `settle` raises what it raises."""
-        self._pending.append(self._thread.submit(job, *arguments))
+        """Something that must succeed, after `start`: `settle` raises what it raises."""
+        self._given.append(partial(job, *arguments))
+
+    def start(self) -> None:
+        """Begin with what was given."""
+        self._pending += map(self._thread.submit, self._given)
+        self._given.clear()
 
     def ask(self, job: Callable[..., Answer], *arguments: Any) -> Future[Answer]:
-        """Something whose answer, or error, is for who asks."""
+        """Something whose answer, or error, is for who asks; it begins at once, after what was started."""
         return self._thread.submit(job, *arguments)
 
     def settle(self) -> None:
         """Wait until all that must succeed is done. Raises what any of it raised, and again at each later call."""
+        self.start()
         for future in self._pending:
             future.result()
         self._pending.clear()

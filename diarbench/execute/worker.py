@@ -111,7 +111,7 @@ class Worker:
         self._beside.do(folder.write_run, {**task.run, "complexity": complexity})
         self._beside.do(self._store_session, folder)
         going = all(self._do(adapter, task, folder, recording) for recording in task.recordings)
-        # The folder is let go from there, not from here: who waits for the next one must not hold this one.
+        # The folder is let go once all is written, and before we wait for the next one, if we have to.
         self._beside.do(self._end_task, folder, held, self._spent.parts())
         return going
 
@@ -131,8 +131,8 @@ class Worker:
         try:
             audio, described = self._read(recording)
             self._tell(event="call", **names)
-            self._warm_up(adapter, audio)
-            self._tell(event="call", **names)
+            if self._warm_up(adapter, audio):
+                self._tell(event="call", **names)
             call = self._call(adapter, audio)
         except BaseException as error:  # noqa: BLE001  one failing recording leaves the rest
             self._settle()  # where it is that which failed, it fails again, and that ends all
@@ -150,6 +150,7 @@ class Worker:
             self._settle()
             return Audio(recording, np.zeros((1, 0), dtype=np.float32)), None
         before = _size_and_time(recording)
+        self._beside.start()
         digest = self._beside.ask(describe_audio, recording)
         with self._spent.on("reading"):
             audio = decode(recording)
@@ -223,10 +224,10 @@ class Worker:
     def _watched(self) -> contextlib.AbstractContextManager[Calls | None]:
         return self._recorder.recording() if self._recorder is not None else contextlib.nullcontext()
 
-    def _warm_up(self, adapter: Adapter, audio: Audio) -> None:
-        """One call on a few seconds, so that lazy set-up is not booked to the first recording."""
+    def _warm_up(self, adapter: Adapter, audio: Audio) -> bool:
+        """One call on a few seconds, so that lazy set-up is not booked to the first recording. False: not needed."""
         if self._warm or not (self._timed and self._needs_audio):
-            return
+            return False
         self._warm = True
         cut = audio.samples[:, : int(_WARM_UP * audio.sample_rate)].copy()
         cut.flags.writeable = False
@@ -235,6 +236,7 @@ class Worker:
         # The call that counts will fail alike and be recorded.
         with self._spent.on("warm_up"), contextlib.suppress(BaseException), self._watched():
             all_of(adapter.diarize(Audio(replace(audio.recording, duration=duration), cut)))
+        return True
 
     def _call(self, adapter: Adapter, audio: Audio) -> _Call:
         """The call that counts: the clock holds `diarize` and nothing else."""
