@@ -243,3 +243,15 @@ def test_inputs_that_can_not_be_made_are_no_crash():
     counter.learn()
     shape = shape_of_call((torch.zeros(7, 4),), {})
     assert counter.count(Calls({"net": {shape: 1}}, {})).total == 84  # type: ignore[dict-item]
+
+
+def test_learning_and_counting_change_no_random_number():
+    """What a system draws afterwards is what it would have drawn."""
+    with torch.device("meta"):
+        networks = {"net": Network(nn.Linear(4, 3), lambda batch, seconds: (torch.rand(batch, 4),), 1.0)}
+    before = torch.get_rng_state()
+    counter = PipelineCounter({"net": nn.Identity()}, networks)
+    counter.learn()
+    shape = shape_of_call((torch.zeros(70, 4),), {})
+    assert counter.count(Calls({"net": {shape: 1}}, {})).total == 840  # type: ignore[dict-item]
+    assert torch.equal(torch.get_rng_state(), before)
