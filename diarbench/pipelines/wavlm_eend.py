@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -20,15 +21,16 @@ from diarbench.pipelines.eend_networks import SegmentationModel
 from diarbench.pipelines.eend_recipes import find_recipe
 from diarbench.pipelines.eend_system import (
     Choices,
-    ClusteringOption,
     EendSystem,
     OneChannel,
+    PipelineOptions,
     Stage,
     StructureOption,
     chosen_structure,
     eend_network,
     eend_stage,
     embedding_network,
+    spelled_out,
     weights_of,
 )
 from diarbench.types import Audio, Seconds, Turns
@@ -36,6 +38,7 @@ from diarbench.types import Audio, Seconds, Turns
 HeadOption = Mapping[str, int | list[int]]
 
 
+@spelled_out
 class WavlmEend:
     """A network in diarbench's own layout (`diarbench.nn.eend_folder`), and an EEND-VC pipeline around it.
 
@@ -54,36 +57,14 @@ class WavlmEend:
         structure: StructureOption | None = None,  # of WavLM: a name, or a table
         head: HeadOption | None = None,  # what differs from DiariZen's: {overlap = 4, ...}; a PyanNet's whole shape
         quantization: str | None = None,  # the folder's: "w8a8-dynamic" or another of diarbench.nn.quantmodes.MODES
-        mode: str | None = None,  # whose rules: "diarizen" or "stock", which are pyannote.audio's
-        clustering: ClusteringOption | None = None,  # of another recipe, or {method = "ahc", threshold = 0.7, ...}
-        window: Seconds | None = None,  # None: as it was trained
-        hop: Seconds | None = None,
-        embedding: str = "wespeaker",  # or "ge2e"
-        segmentation_batch: int | None = None,  # windows
-        embedding_batch: int | None = None,
-        precision: str = "fp32",  # or "bf16"
-        speakers: int | None = None,  # their number, where it is known: another system than the one without
-        min_speakers: int | None = None,
-        max_speakers: int | None = None,
+        **options: Unpack[PipelineOptions],  # window: None is as it was trained
     ) -> None:
-        choices = Choices(
-            mode=mode,
-            clustering=clustering,
-            window=window,
-            hop=hop,
-            embedding=embedding,
-            segmentation_batch=segmentation_batch,
-            embedding_batch=embedding_batch,
-            precision=precision,
-            speakers=speakers,
-            min_speakers=min_speakers,
-            max_speakers=max_speakers,
-        )
+        choices = Choices(**options)
         chosen = choices.recipe(replace(find_recipe(recipe), window=None, hop=None))
         folder = weights_of(weights, "segmentation")
         found = load_eend(folder)
         _check_agreement(found, folder, front_end, structure, head)
-        _check_quantization(found, folder, quantization, precision)
+        _check_quantization(found, folder, quantization, choices.precision)
         self.timed = not simulated(found.network, torch.device(device))
         self._system = EendSystem(
             _stage(found),
