@@ -1,10 +1,14 @@
-"""Diarize made-up speech once, by diarbench or by pyannote.audio's own pipeline, with the same random networks.
+"""Diarize speech once, by diarbench or by pyannote.audio's own pipeline, with the same random networks.
 
-    python tests/benchmarks/eend.py ours --minutes 60 --hop 1
+    python tests/benchmarks/eend.py networks FOLDER [--audio SPEECH]
+    python tests/benchmarks/eend.py ours FOLDER [--audio SPEECH] --minutes 60 --hop 5
+    python tests/benchmarks/eend.py pyannote FOLDER [--audio SPEECH] --minutes 60 --hop 5
 
-Prints one line of JSON: seconds by the clock and of processor time, real-time factor, memory before and at most
-meanwhile, speakers, and a digest of the RTTM, so that two processes can be compared. PyanNet and ResNet34 in the shapes
-of pyannote/speaker-diarization-3.1 and community-1: windows of 10 s, batches of 32 in pyannote.audio.
+The first makes PyanNet and ResNet34 in the shapes of pyannote/speaker-diarization-3.1 and community-1 (windows of 10 s,
+batches of 32 in pyannote.audio) that tell voices of the speech apart. The others print one line of JSON: seconds by the
+clock and of processor time, real-time factor, memory, speakers, and a digest of the RTTM, so that two processes can be
+compared. SPEECH is a folder of FLAC files of one channel and 16 kHz, put together and repeated; without it, made-up
+voices.
 """
 
 from __future__ import annotations
@@ -15,14 +19,17 @@ import gc
 import hashlib
 import json
 import sys
-import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import soundfile
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "pipelines"))  # random_networks.py
+
+RATE = 16000
 
 
 def resident(name: str) -> int:
@@ -40,53 +47,93 @@ def forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
+def speech(folder: Path | None, minutes: float) -> np.ndarray:
+    """So many minutes of it, (samples,) float32."""
+    if folder is None:
+        from random_networks import voices
+
+        some = voices(60.0)
+    else:
+        files = sorted(folder.glob("*.flac"))
+        some = np.concatenate([soundfile.read(file, dtype="float32")[0] for file in files])
+    return np.resize(some, round(60 * minutes * RATE))
+
+
+def make_networks(folder: Path, audio: Path | None, *, small: bool) -> None:
+    """Write both networks and a PLDA model."""
+    import torch
+    from random_networks import pyannet, random_plda, resnet, small_segmentation
+
+    minute = speech(audio, 1.0)
+    random_plda(folder / "plda")
+    segmentation = small_segmentation(window=10.0) if small else pyannet(minute)
+    torch.save((segmentation, resnet(minute, small=small)), folder / "networks.pt")
+
+
+def ours(folder: Path, recipe: str, hop: float) -> Any:
+    """(samples) to turns."""
+    import torch
+
+    from diarbench.pipelines.eend_vc import EendVc
+
+    segmentation, embedding = torch.load(folder / "networks.pt", weights_only=False)
+    pipeline = EendVc(segmentation, embedding, recipe, plda=folder / "plda", hop=hop)
+    return lambda samples: pipeline.diarize(samples, RATE)
+
+
+def pyannotes(folder: Path, recipe: str, hop: float) -> Any:
+    """(samples) to turns."""
+    import torch
+    from random_networks import pyannote_pipeline
+
+    from diarbench.pipelines.eend_recipes import find_recipe
+    from diarbench.types import Turns
+
+    segmentation, embedding = torch.load(folder / "networks.pt", weights_only=False)
+    pipeline = pyannote_pipeline(segmentation, embedding, find_recipe(recipe), folder / "plda", hop_share=hop / 10.0)
+
+    def diarize(samples: np.ndarray) -> Turns:
+        output = pipeline({"waveform": torch.from_numpy(samples)[None], "sample_rate": RATE, "uri": "recording"})
+        return Turns.from_annotation(output.speaker_diarization)
+
+    return diarize
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("side", choices=["ours", "pyannote"])
+    parser.add_argument("what", choices=["networks", "ours", "pyannote"])
+    parser.add_argument("folder", type=Path, help="of the networks")
+    parser.add_argument("--audio", type=Path, help="folder of FLAC files")
     parser.add_argument("--minutes", type=float, default=0.5)
     parser.add_argument("--hop", type=float, default=1.0, help="seconds")
     parser.add_argument("--small", action="store_true", help="networks of few weights: what is left is the pipeline")
     parser.add_argument("--recipe", default="pyannote-community-1")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-
-    import torch
-    from random_networks import RATE, pyannet, pyannote_pipeline, random_plda, resnet, small_segmentation, voices
-
-    from diarbench.pipelines.eend_recipes import find_recipe
-    from diarbench.pipelines.eend_vc import EendVc
+    if options.what == "networks":
+        make_networks(options.folder, options.audio, small=options.small)
+        return
+    diarize = (ours if options.what == "ours" else pyannotes)(options.folder, options.recipe, options.hop)
     from diarbench.rttm import format_rttm
-    from diarbench.types import Turns
 
-    recipe = find_recipe(options.recipe)
-    minute = voices(60.0)
-    samples = np.resize(minute, round(60 * options.minutes * RATE))
-    segmentation = small_segmentation(window=10.0) if options.small else pyannet(minute)
-    embedding = resnet(minute, small=options.small)
-    with tempfile.TemporaryDirectory() as folder:
-        plda = random_plda(Path(folder))
-        if options.side == "ours":
-            ours = EendVc(segmentation, embedding, recipe, plda=plda, hop=options.hop)
-        else:
-            stock = pyannote_pipeline(segmentation, embedding, recipe, plda, hop_share=options.hop / 10.0)
     forget_peak()
-    before, start, busy = resident("VmRSS"), time.perf_counter(), time.process_time()
-    if options.side == "ours":
-        turns = ours.diarize(samples, RATE)
-    else:
-        output = stock({"waveform": torch.from_numpy(samples)[None], "sample_rate": RATE, "uri": "recording"})
-        turns = Turns.from_annotation(output.speaker_diarization)
+    loaded = resident("VmRSS")
+    samples = speech(options.audio, options.minutes)
+    forget_peak()
+    start, busy = time.perf_counter(), time.process_time()
+    turns = diarize(samples)
     seconds, busy = time.perf_counter() - start, time.process_time() - busy
     print(
         json.dumps(
             {
-                "side": options.side,
+                "side": options.what,
                 "minutes": options.minutes,
                 "hop": options.hop,
                 "seconds": round(seconds, 3),
                 "cpu_seconds": round(busy, 3),
                 "rtf": round(seconds / (60 * options.minutes), 4),
-                "bytes_before": before,
+                "loaded_bytes": loaded,  # before there is a signal
+                "signal_bytes": samples.nbytes,
                 "peak_bytes": resident("VmHWM"),
                 "speakers": len(turns.labels),
                 "turns": len(turns),
