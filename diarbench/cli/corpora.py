@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from diarbench.cli.common import CardsOption, Format, FormatOption, console, note, print_json
+from diarbench.cli.transfers import counting, transfers
 from diarbench.errors import DiarbenchError
 
 if TYPE_CHECKING:
@@ -64,13 +64,17 @@ def get(
     format: FormatOption = Format.table,
 ) -> None:
     """Download what may be downloaded, checked and resumable; for the rest, tell the steps."""
-    from diarbench.corpora.getting import get_dataset
+    from diarbench.corpora.getting import get_dataset, is_cached
     from diarbench.corpora.presence import presence
 
     results = []
     for name, (path, card) in _chosen(names, cards).items():
-        with _transfer() as watcher, _count("recordings") as on_progress:
-            got = get_dataset(name, path, card, into=into, agreed=agree, watcher=watcher, on_progress=on_progress)
+        if is_cached(card):
+            with counting("recordings") as on_progress:
+                got = get_dataset(name, path, card, into=into, agreed=agree, on_progress=on_progress)
+        else:
+            with transfers() as watcher:
+                got = get_dataset(name, path, card, into=into, agreed=agree, watcher=watcher)
         if got.unchecked:
             more = f" and {len(got.unchecked) - 1} more" if len(got.unchecked) > 1 else ""
             note(f"{got.unchecked[0]}{more}: the card knows no SHA-256 of it, so only sizes were checked")
@@ -92,7 +96,7 @@ def verify(names: NamesArgument, cards: CardsOption = [], format: FormatOption =
     results: list[Verification | tuple[str, str]] = []
     for name, (path, card) in _chosen(names, cards).items():
         try:
-            with _count(name) as on_progress:
+            with counting(name) as on_progress:
                 results.append(verified(name, path, card, on_progress))
         except DiarbenchError as error:
             results.append((name, str(error)))
@@ -135,7 +139,7 @@ def stats(
         check_plot(plot)
     summaries = []
     for name, (path, card) in _chosen(names, cards).items():
-        with _count(name) as on_progress:
+        with counting(name) as on_progress:
             recordings, remarks = recordings_of(name, path, card, on_progress)
         summaries.append(summarise(name, recordings))
         for remark in remarks:
@@ -229,7 +233,8 @@ def _print_got(got: Got, now: Presence, card: DatasetCard) -> None:
     out = console()
     where = f" in {got.folder}" if got.folder is not None else ""
     if got.fetched or got.kept:
-        out.print(f"{got.name}: {len(got.fetched)} files fetched, {got.kept} were here{where}", markup=False)
+        files = f"{len(got.fetched)} file{'' if len(got.fetched) == 1 else 's'} fetched"
+        out.print(f"{got.name}: {files}, {got.kept} there before{where}", markup=False)
     if now.state == "here":
         count = f"{now.found:,} recordings"
         out.print(f"{got.name}: here, {count}; next: diarbench data verify {got.name}", markup=False)
@@ -271,74 +276,3 @@ def _print_columns(rows: Sequence[Sequence[str]], notes: Sequence[str]) -> None:
     out.print(table)
     for remark in notes:
         out.print(remark, markup=False, style="dim")
-
-
-@contextmanager
-def _count(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar over recordings on standard error; None where that is no terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
-@contextmanager
-def _transfer() -> Iterator[Any]:
-    """A bar over bytes, with speed and time left, on standard error; a line per file where that is no terminal."""
-    if not sys.stderr.isatty():
-        yield _Lines()
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield _Bars(progress)
-
-
-class _Bars:
-    """A bar for the file at hand."""
-
-    def __init__(self, progress: Any) -> None:
-        self._progress = progress
-
-    def file(self, name: str, position: int, count: int) -> Callable[[int, int | None], None]:
-        for task in self._progress.task_ids:
-            self._progress.remove_task(task)
-        task = self._progress.add_task(f"{name} ({position}/{count})", total=None)
-        return lambda done, total: self._progress.update(task, completed=done, total=total)
-
-
-class _Lines:
-    """A line for each file that really begins."""
-
-    def file(self, name: str, position: int, count: int) -> Callable[[int, int | None], None]:
-        told = False
-
-        def on_bytes(done: int, total: int | None) -> None:
-            nonlocal told
-            if not told:
-                told = True
-                size = f", {total:,} bytes" if total is not None else ""
-                goes_on = f", going on after {done:,}" if done else ""
-                sys.stderr.write(f"[{position}/{count}] {name}{size}{goes_on}\n")
-
-        return on_bytes

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diarbench.cli.common import Format, FormatOption, console, print_json
+from diarbench.cli.transfers import counting
 from diarbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -98,9 +96,9 @@ def simulate(
         if speech is None:
             speech = Path(scratch) / "voices"
             sentences = read_sentences(shipped() / "datasets" / "voices" / "sentences.txt")
-            with _bar("voices") as on_progress:
+            with counting("voices") as on_progress:
                 origin = synthesise_voices(speech, sentences=sentences, seed=seed, on_progress=on_progress)
-        with _bar("conversations") as on_progress:
+        with counting("conversations") as on_progress:
             made = simulate_dataset(
                 speech,
                 out,
@@ -158,20 +156,6 @@ def _parse_range(text: str) -> tuple[int, int]:
     if match is None:
         raise InputError(f"--speakers {text!r} is no number and no range such as 2-4")
     return int(match[1]), int(match[2] or match[1])
-
-
-@contextmanager
-def _bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A progress callback that draws a bar on standard error; None where that is no terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def _show(made: SimulatedDataset, format: Format) -> None:

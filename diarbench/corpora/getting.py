@@ -63,7 +63,7 @@ def get_dataset(
     already lies, or the first data folder. Where the card has terms, nothing is downloaded unless `agreed`. Raises
     MissingRequirementError for what can't be had now, InputError for what is wrong, StoreError where the disk is full.
     """
-    folder = None if _is_cached(card) else _folder(name, path, card, into)
+    folder = None if is_cached(card) else _folder(name, path, card, into)
     items = [] if folder is None else [item for file in card.download.files for item in _items(file, folder)]
     if card.download.terms is not None and not agreed and (items or card.download.hub is not None):
         raise MissingRequirementError(
@@ -83,7 +83,7 @@ def get_dataset(
     return Got(name, folder, tuple(fetched), len(items) - sum(url.startswith("http") for url in fetched), unchecked)
 
 
-def _is_cached(card: DatasetCard) -> bool:
+def is_cached(card: DatasetCard) -> bool:
     """Whether the layout itself fetches or makes the dataset."""
     return (
         card.wheel is not None

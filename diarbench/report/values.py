@@ -84,7 +84,7 @@ def exposure_legend(board: Leaderboard) -> str:
         exposure(line.entry, column)
         for line in board.lines
         for column in board.columns
-        if column.name in line.entry.scores
+        if column.name in line.entry.scores and line.entry.scores[column.name].der(board.rule.name) is not None
     }
     said = [f"{mark} {words}" for kind, (mark, words) in _EXPOSURES.items() if kind in found]
     return f"{'; '.join(said)}: as far as its card says; this changes no rank." if said else ""

@@ -90,6 +90,8 @@ def test_only_marks_that_stand_there_are_explained(board):
     some = boards.make_board(entry, columns=columns)
     assert RELATED in printed(some)
     assert SEEN not in printed(some)
+    failed = boards.make_board(boards.fail(entry, "ami-array", 1, "fell over"), columns=columns)
+    assert RELATED not in printed(failed)
     none = boards.make_board(replace(entry, trained_parts=("icsi",)), columns=columns)
     assert "†" not in printed(none) + render_markdown(none)
     assert "changes no rank" not in render_html(none, generated="now")
