@@ -163,7 +163,6 @@ def preset(name: str) -> Acoustics | Scene | Mixture:
 class _Sum:
     """Signals that arrive at the microphone, as one spectrum."""
 
-    length: int  # samples that are heard
     size: int  # of the transforms: nothing wraps around
     spectrum: NDArray[np.complex64] = field(init=False)
 
@@ -175,10 +174,15 @@ class _Sum:
 
         self.spectrum += rfft(signal, self.size) * rfft(response, self.size)
 
-    @property
-    def energy(self) -> float:
-        """The sum of its samples' squares (Parseval)."""
-        return _energy(self.spectrum, self.size)
+
+@dataclass(frozen=True, slots=True)
+class _Spoken:
+    """All speakers in their room."""
+
+    sum: _Sum
+    direct: dict[str, NDArray[np.float32]]
+    distances: dict[str, float]
+    ratios: dict[str, float]
 
 
 def record(
@@ -201,41 +205,24 @@ def record(
     room = draw_room(rng, floor=scene.floor, reverberation=scene.reverberation)
     length = len(next(iter(stems.values())))
     size = next_fast_len(length + round(max(room.reverberation) * SAMPLE_RATE), real=True)
-    speech = _Sum(length, size)
-    direct: dict[str, NDArray[np.float32]] = {}
-    distances: dict[str, float] = {}
-    ratios: dict[str, float] = {}
-    for name, stem in stems.items():
-        spot = place(room, rng.uniform(*scene.distance), rng)
-        distances[name] = distance_to(room, spot)
-        response = impulse_response(room, spot, rng, directivity=10 ** (rng.uniform(*scene.facing) / 10))
-        ratios[name] = direct_to_reverberant(response)
-        effort = rng.uniform(-scene.effort / 2, scene.effort / 2)
-        direct[name] = stem * np.float32(10 ** (effort / 20) / distances[name])
-        speech.add(direct[name], response)
+    spoken = _speak(stems, room, size, scene, rng)
     microphone = _microphone(size, scene, rng)
-    speech.spectrum *= microphone
+    speech = spoken.sum.spectrum * microphone
     active = np.count_nonzero(np.any([stem != 0 for stem in stems.values()], axis=0))
-    power = speech.energy / active
+    power = _energy(speech, size) / active
     rate, humming, babbling = rng.uniform(*scene.events), rng.uniform() < scene.hum, rng.uniform() < scene.babble
-    other = _Sum(length, size)
+    other = _Sum(size)
     if rate > 0:
         other.add(events(length, rate, scene.event_level, rng) * np.float32(np.sqrt(power)), _elsewhere(room, rng))
     if babbling and voices is not None:
-        crowd = babble(voices(int(rng.integers(_BABBLERS[0], _BABBLERS[1] + 1)), rng), length, rng)
-        behind = _elsewhere(room, rng, near=0.0)
-        gain = np.sqrt(power / np.sum(behind.astype(np.float64) ** 2)) * 10 ** (rng.uniform(*scene.babble_level) / 20)
-        other.add(crowd * np.float32(gain), behind)
+        _add_babble(other, length, power, room, scene, voices, rng)
     slope, snr = rng.uniform(*scene.slope), rng.uniform(*scene.snr)
     steady = _steady(size, slope, humming, rng) * microphone
     steady *= np.sqrt(power * size / _energy(steady, size)) * 10 ** (-snr / 20)
-    samples = irfft(speech.spectrum + other.spectrum * microphone + steady.astype(np.complex64), size)[:length]
+    samples = irfft(speech + other.spectrum * microphone + steady.astype(np.complex64), size)[:length]
     telephone, muted = rng.uniform() < scene.telephone, rng.uniform() < scene.mute
-    level = rng.uniform(*scene.level)
+    level = _fitting(rng.uniform(*scene.level), power, samples)
     gain = 10 ** (level / 20) / np.sqrt(power)
-    peak = float(np.abs(samples).max()) * gain
-    if peak > _LOUDEST:
-        gain, level = gain * _LOUDEST / peak, level + 20 * np.log10(_LOUDEST / peak)
     samples = samples * np.float32(gain)
     if telephone:
         samples = _telephone(samples)
@@ -244,8 +231,8 @@ def record(
     heard = Heard(
         scene.name,
         room,
-        distances,
-        ratios,
+        spoken.distances,
+        spoken.ratios,
         level=float(level),
         snr=float(snr),
         slope=float(slope),
@@ -255,7 +242,38 @@ def record(
         telephone=bool(telephone),
         muted=bool(muted and silences),
     )
-    return samples, {name: stem * np.float32(gain) for name, stem in direct.items()}, heard
+    return samples, {name: stem * np.float32(gain) for name, stem in spoken.direct.items()}, heard
+
+
+def _speak(
+    stems: Mapping[str, NDArray[np.float32]], room: Room, size: int, scene: Scene, rng: np.random.Generator
+) -> _Spoken:
+    """Each speaker at a place of his own."""
+    spoken = _Spoken(_Sum(size), {}, {}, {})
+    for name, stem in stems.items():
+        spot = place(room, rng.uniform(*scene.distance), rng)
+        distance = spoken.distances[name] = distance_to(room, spot)
+        response = impulse_response(room, spot, rng, directivity=10 ** (rng.uniform(*scene.facing) / 10))
+        spoken.ratios[name] = direct_to_reverberant(response)
+        effort = rng.uniform(-scene.effort / 2, scene.effort / 2)
+        spoken.direct[name] = stem * np.float32(10 ** (effort / 20) / distance)
+        spoken.sum.add(spoken.direct[name], response)
+    return spoken
+
+
+def _add_babble(
+    other: _Sum, length: int, power: float, room: Room, scene: Scene, voices: Voices, rng: np.random.Generator
+) -> None:
+    crowd = babble(voices(int(rng.integers(_BABBLERS[0], _BABBLERS[1] + 1)), rng), length, rng)
+    behind = _elsewhere(room, rng, near=0.0)
+    gain = np.sqrt(power / np.sum(behind.astype(np.float64) ** 2)) * 10 ** (rng.uniform(*scene.babble_level) / 20)
+    other.add(crowd * np.float32(gain), behind)
+
+
+def _fitting(level: float, power: float, samples: NDArray[np.float32]) -> float:
+    """The level (dBFS) for speech of a power, or the highest at which the samples' peak fits into full scale."""
+    peak = float(np.abs(samples).max()) * 10 ** (level / 20) / np.sqrt(power)
+    return level + 20 * float(np.log10(_LOUDEST / peak)) if peak > _LOUDEST else level
 
 
 def _energy(spectrum: NDArray[np.complexfloating], size: int) -> float:

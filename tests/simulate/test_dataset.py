@@ -184,4 +184,7 @@ def test_shipped_cards_keep_their_speakers_apart():
     assert cards["train"].speech == cards["development"].speech != cards["test"].speech
     assert {card.preset for card in cards.values()} == {"meeting"}
     assert [cards[part].turns for part in ("train", "development", "test")] == ["varied", "varied", "ami"]
-    assert len({card.seed for card in cards.values()}) == 3
+    headset = read_card(shipped() / "datasets" / "librispeech-simulated-headset.toml", DatasetCard).simulate
+    assert headset.without == cards["train"].without
+    assert headset.preset == "headset"
+    assert len({card.seed for card in (*cards.values(), headset)}) == 4
