@@ -12,7 +12,7 @@ import typer
 
 from diarbench.cli.common import CardsOption, Format, FormatOption, console, note, print_json
 from diarbench.cli.transfers import counting, transfers
-from diarbench.errors import DiarbenchError
+from diarbench.errors import DiarbenchError, MissingRequirementError
 
 if TYPE_CHECKING:
     from diarbench.cards import DatasetCard
@@ -69,12 +69,17 @@ def get(
 
     results = []
     for name, (path, card) in _chosen(names, cards).items():
-        if is_cached(card):
-            with counting("recordings") as on_progress:
-                got = get_dataset(name, path, card, into=into, agreed=agree, on_progress=on_progress)
-        else:
-            with transfers() as watcher:
-                got = get_dataset(name, path, card, into=into, agreed=agree, watcher=watcher)
+        try:
+            if is_cached(card):
+                with counting("recordings") as on_progress:
+                    got = get_dataset(name, path, card, into=into, agreed=agree, on_progress=on_progress)
+            else:
+                with transfers() as watcher:
+                    got = get_dataset(name, path, card, into=into, agreed=agree, watcher=watcher)
+        except MissingRequirementError:
+            if format is Format.table:
+                _print_steps(name, card)
+            raise
         if got.unchecked:
             more = f" and {len(got.unchecked) - 1} more" if len(got.unchecked) > 1 else ""
             note(f"{got.unchecked[0]}{more}: the card knows no SHA-256 of it, so only sizes were checked")
@@ -239,8 +244,14 @@ def _print_got(got: Got, now: Presence, card: DatasetCard) -> None:
         count = f"{now.found:,} recordings"
         out.print(f"{got.name}: here, {count}; next: diarbench data verify {got.name}", markup=False)
         return
-    out.print(f"{got.name}: not all of it is here: {now.reason}", markup=False, style="yellow")
-    out.print(f"how to get it{' (its folder is ' + str(got.folder) + ')' if got.folder else ''}:", markup=False)
+    place = f" (its folder is {got.folder})" if got.folder is not None else ""
+    out.print(f"{got.name}: not all of it is here{place}: {now.reason}", markup=False, style="yellow")
+    _print_steps(got.name, card)
+
+
+def _print_steps(name: str, card: DatasetCard) -> None:
+    out = console()
+    out.print(f"how to get {name} by hand:", markup=False)
     for line in (card.steps or card.get).splitlines():
         out.print(f"  {line}", markup=False)
 

@@ -88,6 +88,7 @@ def test_get_says_why_it_can_not(diarbench, here, monkeypatch):
     assert answer.code == 2
     assert answer.err.count("\n") == 1
     assert "DIARBENCH_OFFLINE is set" in answer.err
+    assert answer.out == "how to get away by hand:\n  x\n"
 
 
 def test_verify(diarbench, here):
