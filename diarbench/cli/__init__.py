@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import typer
 
 import diarbench
-from diarbench.cli import cards, compress, compare, corpora, count, data, measure, report, run, score
+from diarbench.cli import cards, compare, compress, corpora, count, data, measure, report, run, score
 from diarbench.errors import DiarbenchError
 
 app = typer.Typer(
