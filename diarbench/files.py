@@ -19,12 +19,16 @@ def write_whole(path: Path, content: bytes | str, *, sync_folder: bool = True) -
 
     Until the folder is synced, a power cut may bring back what the name stood for before. `sync_folder=False` leaves
     that to the next file in the same folder.
+    What is no file to be replaced (a pipe, a terminal, /dev/stdout) is written to as it is.
     Raises StoreError where the disk is full or the folder can't be written; what was there before stays.
     """
     # Lone surrogates (in names of files that are not UTF-8) become \udcXX, which JSON reads back as they were.
     data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     temporary: str | None = None
     try:
+        if _is_stream(path):
+            path.write_bytes(data)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
@@ -41,6 +45,12 @@ def write_whole(path: Path, content: bytes | str, *, sync_folder: bool = True) -
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a name stands for something that another file must not take the place of."""
+    devices = path.absolute().parts[:2] in (("/", "dev"), ("/", "proc")) and "shm" not in path.parts
+    return devices or (path.exists() and not path.is_file())
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,25 @@ def test_text_names_no_home(monkeypatch, tmp_path):
 def test_a_home_at_the_root_is_left_alone(monkeypatch):
     monkeypatch.setattr(Path, "home", classmethod(lambda _: Path("/")))
     assert without_home("/srv/c.wav") == "/srv/c.wav"
+
+
+def test_what_is_no_file_is_written_to(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit(pipe.read_bytes)
+        write_whole(pipe, "through")
+        assert read.result(timeout=10) == b"through"
+    assert not pipe.is_file()
+    done = subprocess.run(
+        [sys.executable, "-c", "from pathlib import Path; from diarbench.files import write_whole;"
+         "write_whole(Path('/dev/stdout'), 'said')"],
+        capture_output=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == b"said"
+    assert Path("/dev/stdout").is_symlink()
+
+
+def test_a_folder_in_the_place_of_a_file_is_an_error(tmp_path):
+    with pytest.raises(StoreError):
+        write_whole(tmp_path, "x")

@@ -81,7 +81,8 @@ class Server:
         if weights:
             loaded = load_adapter(self._order)
             if not getattr(loaded.adapter, "timed", True):
-                raise AdapterError("it replays stored outputs (`timed = False`): there is nothing to measure")
+                why = "stored outputs, or simulated arithmetic"
+                raise AdapterError(f"its adapter says `timed = False` ({why}): nothing to measure")
             self._adapter, self._class = loaded.adapter, type(loaded.adapter)
             self._randomness = Randomness()
             times = {"import": loaded.importing, "load": loaded.building}
