@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from diarbench.cli.common import CardsOption, WeightsOption, console
+from diarbench.cli.progress import bars
 from diarbench.cli.run import DeviceChoice, load_datasets
 from diarbench.errors import InputError, MissingRequirementError
 
@@ -91,7 +91,7 @@ def compress(
             most_steps=steps,
         )
         model = do_recipe(made, place)
-    card = publish(name, made, model, out)
+    card = publish(name, made, model, out, recipe.parent)
     parameters = sum(parameter.numel() for parameter in model.network.parameters())
     console().print(f"{card}: {parameters:,} parameters; next: diarbench run -s {card} -d DATASET")
 
@@ -99,7 +99,7 @@ def compress(
 def _changed(recipe: Recipe, system: str | None, datasets: list[str]) -> Recipe:
     """The recipe with another beginning, or other data."""
     if system is not None:
-        start = recipe.start.model_copy(update={"system": system, "new": None, "pretrained": None})
+        start = recipe.start.model_copy(update={"system": system, "new": None, "pretrained": None, "ge2e": None})
         recipe = recipe.model_copy(update={"start": start})
     if datasets:
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"train": datasets})})
@@ -114,33 +114,12 @@ def _device(choice: DeviceChoice) -> str:
     return "cpu" if choice is DeviceChoice.cpu or not torch.cuda.is_available() else "cuda"
 
 
-class _Bar(AbstractContextManager["_Bar"]):
-    """A bar over a stage's steps, on standard error."""
+class _Bar:
+    """A bar over a stage's steps."""
 
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._progress: Progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[said]}"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=Console(file=sys.stderr),
-            transient=True,
-        )
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
         self._task: TaskID | None = None
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
 
     def stage(self, number: int, count: int, kind: str, status: str) -> None:
         """Show an empty bar for the stage, or a line where it was done before."""
@@ -161,16 +140,11 @@ class _Bar(AbstractContextManager["_Bar"]):
         self._progress.console.print(f"step {step}: {_said(measures)}", highlight=False)
 
 
-class _Lines(AbstractContextManager["_Lines"]):
+class _Lines:
     """Some lines on standard error: for pipes and logs."""
 
     def __init__(self) -> None:
         self._last = 0.0
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
 
     def stage(self, number: int, count: int, kind: str, status: str) -> None:
         """Say which stage begins, or was done before."""
@@ -188,8 +162,22 @@ class _Lines(AbstractContextManager["_Lines"]):
         sys.stderr.write(f"  step {step}, development: {_said(measures)}\n")
 
 
-def _show() -> _Bar | _Lines:
-    return _Bar() if sys.stderr.isatty() else _Lines()
+@contextmanager
+def _show() -> Iterator[_Bar | _Lines]:
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    with bars(
+        "{task.description}",
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[said]}"),
+        TimeRemainingColumn(),
+        "left",
+    ) as shown:
+        yield _Bar(shown)
 
 
 def _said(measures: Mapping[str, float]) -> str:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from diarbench.cli.common import CardsOption, Format, FormatOption, WeightsOption, console, note, print_json
+from diarbench.cli.progress import bars
 from diarbench.cli.run import DeviceChoice, load_datasets
 from diarbench.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
     from diarbench.bench import Wanted
     from diarbench.bench.session import Progress
     from diarbench.plan import Prepared
@@ -203,14 +206,6 @@ def _scaling(sessions: list[dict[str, Any]]) -> dict[str, Any]:
 class _Lines:
     """One line per step on standard error: for pipes and logs."""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
     def step(self, what: str, total: int) -> None:
         """Say what begins."""
         if total:
@@ -221,31 +216,11 @@ class _Lines:
 
 
 class _Bar(_Lines):
-    """A bar per step on standard error."""
+    """A bar per step."""
 
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(file=sys.stderr),
-            transient=True,
-            refresh_per_second=2,  # it runs beside what is timed
-        )
-        self._task = self._progress.add_task("starting", total=None)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
+    def __init__(self, progress: Bars) -> None:
+        self._progress = progress
+        self._task = progress.add_task("starting", total=None)
 
     def step(self, what: str, total: int) -> None:
         """A new bar."""
@@ -256,5 +231,13 @@ class _Bar(_Lines):
         self._progress.advance(self._task)
 
 
-def _progress() -> _Lines:
-    return _Bar() if sys.stderr.isatty() else _Lines()
+@contextlib.contextmanager
+def _progress() -> Iterator[_Lines]:
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
+
+    columns = ("{task.description}", BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn())
+    with bars(*columns, per_second=2) as shown:  # seldom: it runs beside what is timed
+        yield _Bar(shown)

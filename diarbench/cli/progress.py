@@ -3,44 +3,35 @@
 from __future__ import annotations
 
 import sys
-from contextlib import AbstractContextManager
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from diarbench.types import Seconds
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress, ProgressColumn, TaskID
 
 
-class Bar(AbstractContextManager["Bar"]):
-    """A bar over seconds of audio, on standard error."""
+@contextmanager
+def bars(*columns: str | ProgressColumn, per_second: float = 10) -> Iterator[Progress]:
+    """Bars of rich's on standard error, which are gone when all is done."""
+    from rich.console import Console
+    from rich.progress import Progress
 
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    with Progress(
+        *columns, console=Console(file=sys.stderr), transient=True, refresh_per_second=per_second
+    ) as progress:
+        yield progress
 
-        self._progress: Progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[recordings]}"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=Console(file=sys.stderr),
-            transient=True,
-        )
+
+class Bar:
+    """A bar over seconds of audio."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
         self._task: TaskID | None = None
         self._count = self._total = 0
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
 
     def begin(self, recordings: int, audio: Seconds) -> None:
         """Show an empty bar; none where nothing is to be done."""
@@ -62,13 +53,8 @@ class Bar(AbstractContextManager["Bar"]):
             self._progress.console.print(f"failed: {system} on {recording}", style="red", markup=False)
 
 
-class Lines(AbstractContextManager["Lines"]):
+class Lines:
     """One line per system on standard error: for pipes and logs."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
 
     def begin(self, recordings: int, audio: Seconds) -> None:
         """Say how much is to be done."""
@@ -85,6 +71,20 @@ class Lines(AbstractContextManager["Lines"]):
             sys.stderr.write(f"failed: {system} on {recording}\n")
 
 
-def progress() -> Bar | Lines:
+@contextmanager
+def progress() -> Iterator[Bar | Lines]:
     """What fits standard error."""
-    return Bar() if sys.stderr.isatty() else Lines()
+    if not sys.stderr.isatty():
+        yield Lines()
+        return
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    with bars(
+        "{task.description}",
+        BarColumn(bar_width=None),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[recordings]}"),
+        TimeRemainingColumn(),
+        "left",
+    ) as shown:
+        yield Bar(shown)
