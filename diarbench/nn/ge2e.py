@@ -6,7 +6,7 @@ import copy
 import math
 import pickle
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +38,13 @@ class Ge2eEncoder(nn.Module):
     three layers, so that each can have its own precision and its own number of units.
     """
 
-    def __init__(self, units: Sequence[int] = (_UNITS, _UNITS, _UNITS)) -> None:
+    def __init__(
+        self, units: Sequence[int] = (_UNITS, _UNITS, _UNITS), kept: Sequence[Sequence[int]] | None = None
+    ) -> None:
         super().__init__()
+        self.units = tuple(units)
+        # Which units of the full network's these are, layer by layer, so that states can be compared with its states.
+        self.kept = tuple(tuple(layer) for layer in kept or map(range, units))
         self.layers = nn.ModuleList(
             nn.LSTM(inputs, outputs) for inputs, outputs in zip((MELS, *units[:-1]), units, strict=True)
         )
@@ -48,10 +53,14 @@ class Ge2eEncoder(nn.Module):
 
     @classmethod
     def load(cls, path: Path) -> Ge2eEncoder:
-        """The network with the weights of Resemblyzer's `pretrained.pt`, ready for inference.
+        """The network with the weights of Resemblyzer's `pretrained.pt`, or of a file of `save_ge2e`, for inference.
 
         Raises MissingRequirementError where the file is no such file. Nothing in it is executed.
         """
+        if path.suffix == ".safetensors":
+            from diarbench.nn.ge2e_file import load_ge2e  # which needs this class
+
+            return load_ge2e(path).encoder
         try:
             published = torch.load(path, map_location="cpu", weights_only=True)["model_state"]
         except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
@@ -65,21 +74,31 @@ class Ge2eEncoder(nn.Module):
         `mels` is mel power (frames, windows, 40); `lengths` (windows,) says how many of its frames belong to each
         window. The LSTMs only look back, so what comes after a window's own frames changes nothing.
         """
-        states = mels.to(self.dtype)
+        last = self.states(mels)[-1][lengths - 1, torch.arange(len(lengths), device=lengths.device)]
+        return self.embeddings(last)
+
+    def states(self, mels: Tensor) -> list[Tensor]:
+        """What each LSTM layer says of mel power (frames, windows, 40): (frames, windows, units) each."""
+        states = [mels.to(self.dtype)]
         for layer in self.layers:
-            states, _ = layer(states)
-        last = states[lengths - 1, torch.arange(len(lengths), device=lengths.device)]
-        return functional.normalize(functional.relu(self.linear(last)).float(), dim=1)
+            states.append(layer(states[-1])[0])
+        return states[1:]
+
+    def embeddings(self, states: Tensor) -> Tensor:
+        """Embeddings of unit length, float32 (..., 256), after each frame of the last layer's states (..., units)."""
+        return functional.normalize(functional.relu(self.linear(states)).float(), dim=-1)
 
 
-def network(*, window: Seconds = WINDOW, keep_units: float = 1.0) -> Network:
+def network(
+    *, window: Seconds = WINDOW, keep_units: float = 1.0, units: Sequence[int] = (_UNITS, _UNITS, _UNITS)
+) -> Network:
     """The network without trained weights, for counting and timing; `keep_units` as in `remove_units`."""
 
     def inputs(batch: int, seconds: Seconds) -> tuple[Tensor, Tensor]:
         frames = round(seconds * SAMPLE_RATE / FRAME)
         return torch.rand(frames, batch, MELS), torch.full((batch,), frames)
 
-    encoder = Ge2eEncoder([_units_to_keep(_UNITS, keep_units)] * 3)
+    encoder = Ge2eEncoder([_units_to_keep(width, keep_units) for width in units])
     return Network(encoder, inputs, window, {"LSTM": ["layers"], "linear": ["linear"]}, encoder="")
 
 
@@ -119,8 +138,10 @@ def mel_filters(bins: int = _FFT // 2 + 1, bands: int = MELS, sample_rate: int =
     return np.asarray(np.maximum(triangles, 0.0) * 2.0 / (high - low), dtype=np.float32)
 
 
-def prune_rows(encoder: Ge2eEncoder, sparsity: float) -> Ge2eEncoder:
+def prune_rows(encoder: Ge2eEncoder, sparsity: float, scales: Mapping[str, Tensor] | None = None) -> Ge2eEncoder:
     """A copy in which the smallest weights of each row of each matrix are zero: that fraction of them.
+
+    `scales` are what the columns of each matrix, by name, count for (columns,): all alike where nothing is said.
 
     Per row, not per matrix, because the rows of the first layer differ a hundredfold in scale (mel power is not
     logarithmic). Biases stay. Nothing is fine-tuned.
@@ -128,10 +149,11 @@ def prune_rows(encoder: Ge2eEncoder, sparsity: float) -> Ge2eEncoder:
     if not 0.0 <= sparsity < 1.0:
         raise ValueError(f"sparsity is the fraction of weights to zero, from 0 to below 1; got {sparsity}")
     pruned = copy.deepcopy(encoder)
-    for parameter in pruned.parameters():
+    for name, parameter in pruned.named_parameters():
         if parameter.ndim == 2:
             zeros = round(sparsity * parameter.shape[1])
-            smallest = parameter.detach().abs().argsort(dim=1, stable=True)[:, :zeros]
+            sizes = parameter.detach().abs() * (1 if scales is None else scales[name])
+            smallest = sizes.argsort(dim=1, stable=True)[:, :zeros]
             parameter.data.scatter_(1, smallest, 0.0)
     return pruned
 
@@ -151,10 +173,14 @@ def keep_widths(encoder: Ge2eEncoder, widths: Sequence[int]) -> Ge2eEncoder:
     """A smaller network with so many hidden units in each layer, chosen as `remove_units` does, to be trained on."""
     layers = lstm_layers(encoder.layers)
     readers = [*map(input_weights, layers[1:]), encoder.linear.weight]
-    smaller = Ge2eEncoder(widths)
+    chosen = [
+        heaviest(unit_weights(layer, reader), width)
+        for layer, reader, width in zip(layers, readers, widths, strict=True)
+    ]
+    kept = [[before[unit] for unit in units] for before, units in zip(encoder.kept, chosen, strict=True)]
+    smaller = Ge2eEncoder(widths, kept)
     inputs = torch.arange(MELS)
-    for index, (layer, reader, width) in enumerate(zip(layers, readers, widths, strict=True)):
-        units = heaviest(unit_weights(layer, reader), width)
+    for index, (layer, units) in enumerate(zip(layers, chosen, strict=True)):
         smaller.layers[index] = keep_units(layer, units, inputs)
         inputs = units
     linear = encoder.linear.state_dict()

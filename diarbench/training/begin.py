@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from diarbench.nn.conformer import HeadShape
 from diarbench.nn.eend import Eend
 from diarbench.nn.eend_folder import EendNetwork, head_shape, load_eend, pyannet_shape, save_eend
 from diarbench.nn.fbank import FbankEend
+from diarbench.nn.ge2e import FRAME, Ge2eEncoder
+from diarbench.nn.ge2e_file import load_ge2e, save_ge2e
 from diarbench.nn.layouts import load_wavlm
 from diarbench.nn.pyannet import PyanNet, PyanNetShape
 from diarbench.nn.quantized import quantization_in
@@ -31,29 +34,47 @@ from diarbench.weights import find_weights
 
 _WINDOW: Seconds = 8.0  # the pruning paper's
 KEPT = "kept.json"  # beside the files of an EEND folder: what is left of the network that was pruned first
+ENCODER = "encoder.safetensors"  # all that the folder of a GE2E encoder holds
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
     """A network between two stages."""
 
-    network: EendNetwork
-    window: Seconds  # that it was trained on
+    network: EendNetwork | Ge2eEncoder
+    window: Seconds  # that it was trained on; of a GE2E encoder, that are cut into pieces
     kept: Kept | None = None  # where it was pruned
     history: tuple[dict[str, Any], ...] = ()  # what each stage says of itself
 
     @property
     def shape(self) -> HeadShape | PyanNetShape:
-        """Of the classes, among others."""
-        return self.network.shape if isinstance(self.network, PyanNet) else self.network.head.shape
+        """Of the classes, among others. Raises InputError as `diarizer` does."""
+        network = self.diarizer
+        return network.shape if isinstance(network, PyanNet) else network.head.shape
 
     @property
     def grid(self) -> Grid:
         """Where its frames lie."""
         network = self.network
+        if isinstance(network, Ge2eEncoder):
+            return Grid(FRAME, FRAME, 1)  # nobody looks at it
         if isinstance(network, PyanNet):
             return Grid(network.shape.receptive_field, network.shape.step, network.shape.speakers)
         return Grid(network.receptive_field, network.step, network.head.shape.speakers)
+
+    @property
+    def diarizer(self) -> EendNetwork:
+        """The network, where it tells who speaks when. Raises InputError where it doesn't."""
+        if isinstance(self.network, Ge2eEncoder):
+            raise InputError('a GE2E encoder can\'t learn to diarize: say kind = "imitate", "magnitude" or "quantize"')
+        return self.network
+
+    @property
+    def encoder(self) -> Ge2eEncoder:
+        """The network, where it is a GE2E encoder. Raises InputError where it is none."""
+        if not isinstance(self.network, Ge2eEncoder):
+            raise InputError(f"only a GE2E encoder imitates embeddings: {type(self.network).__name__} has none")
+        return self.network
 
     @property
     def eend(self) -> Eend:
@@ -80,6 +101,8 @@ def begin(
         return Model(_new(start.new, folder), window or _WINDOW)
     if start.pretrained is not None:
         return Model(_pretrained(start.pretrained, folder, weights), window or _WINDOW)
+    if start.ge2e is not None:
+        return Model(Ge2eEncoder.load(_file(start.ge2e, folder, weights)), window or _WINDOW)
     assert start.system is not None
     found = load_system(find_system(start.system), start.dropout, weights)
     return replace(found, window=window or found.window)
@@ -104,11 +127,18 @@ def save_model(folder: Path, model: Model, facts: dict[str, Any]) -> None:
         kept.write_text(model.kept.to_json(), encoding="utf-8")
     else:
         kept.unlink(missing_ok=True)
-    save_eend(folder, model.network, window=model.window, training={**facts, "stages": list(model.history)})
+    made = {**facts, "stages": list(model.history)}
+    if isinstance(model.network, Ge2eEncoder):
+        save_ge2e(folder / ENCODER, model.network, {"window": model.window, "training": made})
+    else:
+        save_eend(folder, model.network, window=model.window, training=made)
 
 
 def load_model(folder: Path, dropout: float = 0.0) -> Model:
     """The model in a folder, ready to be trained."""
+    if (folder / ENCODER).is_file():
+        encoder, about = (file := load_ge2e(folder / ENCODER)).encoder, file.about
+        return Model(encoder, about["window"], history=tuple(about["training"].get("stages", [])))
     found = load_eend(folder)
     kept = None
     if (folder / KEPT).is_file():
@@ -125,15 +155,22 @@ def trainable(network: EendNetwork, dropout: float = 0.0) -> EendNetwork:
     """
     if quantization_in(network) is not None:
         raise InputError("a quantized network can't be trained: quantization comes last")
-    copy: EendNetwork
+    student: EendNetwork
     if isinstance(network, Eend):
-        copy = Eend(network.wavlm.structure, network.head.shape, dropout=dropout)
+        student = Eend(network.wavlm.structure, network.head.shape, dropout=dropout)
     elif isinstance(network, FbankEend):
-        copy = FbankEend(network.head.shape, dropout=dropout)
+        student = FbankEend(network.head.shape, dropout=dropout)
     else:
-        copy = PyanNet(network.shape, dropout=dropout)
-    copy.load_state_dict({name: tensor.detach().clone() for name, tensor in network.state_dict().items()})
-    return copy.to(next(network.parameters()).device)
+        student = PyanNet(network.shape, dropout=dropout)
+    student.load_state_dict({name: tensor.detach().clone() for name, tensor in network.state_dict().items()})
+    return student.to(next(network.parameters()).device)
+
+
+def trainable_encoder(encoder: Ge2eEncoder) -> Ge2eEncoder:
+    """A copy of a GE2E encoder that learns in all its parameters. Raises InputError for a quantized one."""
+    if quantization_in(encoder) is not None:
+        raise InputError("a quantized network can't be trained: quantization comes last")
+    return copy.deepcopy(encoder).requires_grad_(True)
 
 
 def with_overlap(network: EendNetwork, overlap: int) -> EendNetwork:
@@ -142,12 +179,12 @@ def with_overlap(network: EendNetwork, overlap: int) -> EendNetwork:
         raise InputError("another number of overlapping speakers is for the Conformer head, not for PyanNet")
     shape = replace(network.head.shape, overlap=overlap)
     dropout = network.wavlm.encoder.dropout.p if isinstance(network, Eend) else 0.0
-    copy: EendNetwork
-    copy = Eend(network.wavlm.structure, shape, dropout=dropout) if isinstance(network, Eend) else FbankEend(shape)
+    wider: EendNetwork
+    wider = Eend(network.wavlm.structure, shape, dropout=dropout) if isinstance(network, Eend) else FbankEend(shape)
     state = {k: v for k, v in network.state_dict().items() if not k.startswith("head.classifier.")}
-    missing = copy.load_state_dict(state, strict=False).missing_keys
+    missing = wider.load_state_dict(state, strict=False).missing_keys
     assert all(name.startswith("head.classifier.") for name in missing)
-    return copy.to(next(network.parameters()).device)
+    return wider.to(next(network.parameters()).device)
 
 
 def _new(new: New, folder: Path) -> EendNetwork:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -16,22 +17,27 @@ from diarbench.files import sha256_of, write_whole
 from diarbench.nn.conformer import HeadShape
 from diarbench.nn.eend import Eend
 from diarbench.nn.eend_folder import front_end_of
+from diarbench.nn.ge2e import Ge2eEncoder
 from diarbench.nn.pyannet import PyanNet
 from diarbench.nn.quantized import quantization_in
 from diarbench.nn.structures import Structure
-from diarbench.training.begin import Model, save_model
+from diarbench.training.begin import ENCODER, Model, save_model
 from diarbench.training.recipes import Recipe
 
 ADAPTER = "diarbench.pipelines.wavlm_eend:WavlmEend"
 _REQUIRES = ["torch>=2.6", "torchaudio>=2.6", "pyannote.audio>=4.0.4,<4.1", "safetensors>=0.4"]
+_REQUIRES_GE2E = ["torch>=2.6", "safetensors>=0.4"]
 _WEIGHTS = "weights"  # a folder beside the card
 
 
-def publish(name: str, recipe: Recipe, model: Model, out: Path) -> Path:
+def publish(name: str, recipe: Recipe, model: Model, out: Path, recipe_folder: Path = Path()) -> Path:
     """Write `out`/NAME.toml and `out`/weights/NAME; the path of the card.
 
-    A card of this name is replaced only by the same recipe's. Raises StoreError where nothing can be written.
+    A card of this name is replaced only by the same recipe's. `recipe_folder` is where a file that `[card] adapter`
+    names is looked for. Raises InputError where a GE2E encoder's card would have no adapter, StoreError where nothing
+    can be written.
     """
+    adapter = _adapter(recipe, model, out, recipe_folder)
     place = out / _WEIGHTS / name
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=place.parent) as making:
@@ -44,8 +50,25 @@ def publish(name: str, recipe: Recipe, model: Model, out: Path) -> Path:
             shutil.rmtree(place)
         new.rename(place)
     card = out / f"{name}.toml"
-    write_whole(card, as_toml(system_card(name, recipe, model, digests)))
+    write_whole(card, as_toml(system_card(name, recipe, model, digests, adapter)))
     return card
+
+
+def _adapter(recipe: Recipe, model: Model, out: Path, recipe_folder: Path) -> str:
+    """What runs the system, as a card in `out` says it."""
+    said = recipe.card.adapter
+    if said is None:
+        if isinstance(model.network, Ge2eEncoder):
+            raise InputError("[card] adapter: say which system embeds with this encoder: '../adapter.py:SileroGe2e'")
+        return ADAPTER
+    file, _, attribute = said.rpartition(":")
+    if not file.endswith(".py"):
+        return said
+    found = (recipe_folder / file).resolve()
+    if not found.is_file():
+        raise InputError(f"[card] adapter: there is no {recipe_folder / file}")
+    place = Path(os.path.relpath(found, out.resolve())).as_posix()
+    return f"{place if place.startswith('.') else './' + place}:{attribute}"
 
 
 def as_toml(table: Mapping[str, Any], path: str = "") -> str:
@@ -76,32 +99,43 @@ def _key(name: str) -> str:
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
 
 
-def system_card(name: str, recipe: Recipe, model: Model, digests: Mapping[str, str]) -> dict[str, Any]:
+def system_card(
+    name: str, recipe: Recipe, model: Model, digests: Mapping[str, str], adapter: str = ADAPTER
+) -> dict[str, Any]:
     """The card as a table: the recipe's template, and what follows from the network and its stages."""
     template = recipe.card
-    for key in ("front_end", "structure", "head", "window", "quantization"):
+    follows = network_options(model)
+    for key in {"front_end", "structure", "head", "quantization", *follows}:
         if key in template.options:
             raise InputError(f"[card.options]: {key} follows from the network: leave it out")
     description = {"description": template.description} if template.description else {}
-    weights: dict[str, Any] = {"segmentation": {"path": f"{_WEIGHTS}/{name}", "sha256": dict(digests)}}
-    if template.licence:
-        weights["segmentation"]["licence"] = template.licence
-    for other, source in (("embedding", template.embedding), ("plda", template.plda)):
+    weights: dict[str, Any] = {}
+    for other, source in (("vad", template.vad), ("embedding", template.embedding), ("plda", template.plda)):
         if source is not None:
             weights[other] = source.model_dump(mode="json", exclude_defaults=True)
+    encoder = isinstance(model.network, Ge2eEncoder)
+    own: dict[str, Any]
+    if encoder:
+        own = {"path": f"{_WEIGHTS}/{name}/{ENCODER}", "sha256": digests[ENCODER]}
+    else:
+        own = {"path": f"{_WEIGHTS}/{name}", "sha256": dict(digests)}
+    weights["embedding" if encoder else "segmentation"] = own | (
+        {"licence": template.licence} if template.licence else {}
+    )
     card: dict[str, Any] = {
         "title": template.title,
-        "adapter": ADAPTER,
+        "adapter": adapter,
         **({"baseline": template.baseline} if template.baseline else {}),
         "devices": ["cpu", "cuda"],
-        "requires": _REQUIRES,
+        "requires": _REQUIRES_GE2E if encoder else _REQUIRES,
         **({"licence": template.licence} if template.licence else {}),
         **({"source": recipe.source} if recipe.source else {}),
         **description,
+        **({"tuned_on": template.tuned_on} if template.tuned_on else {}),
         "trained_on": template.trained_on or list(recipe.data.train),
         "compression": compression(model),
         "weights": weights,
-        "options": {**template.options, **network_options(model)},
+        "options": {**template.options, **follows},
     }
     return card
 
@@ -109,6 +143,10 @@ def system_card(name: str, recipe: Recipe, model: Model, digests: Mapping[str, s
 def network_options(model: Model) -> dict[str, Any]:
     """Options from which the adapter can build the network without its weights."""
     network = model.network
+    quantization = quantization_in(network)
+    precision = {"quantization": quantization.mode.name} if quantization is not None else {}
+    if isinstance(network, Ge2eEncoder):
+        return {"units": list(network.units)} | precision
     options: dict[str, Any] = {"front_end": front_end_of(network), "window": model.window}
     if isinstance(network, PyanNet):
         shape = asdict(network.shape)
@@ -117,9 +155,7 @@ def network_options(model: Model) -> dict[str, Any]:
         options["head"] = _changed(network.head.shape)
     if isinstance(network, Eend):
         options["structure"] = _table(network.wavlm.structure)
-    if (quantization := quantization_in(network)) is not None:
-        options["quantization"] = quantization.mode.name
-    return options
+    return options | precision
 
 
 def compression(model: Model) -> dict[str, Any]:
@@ -130,16 +166,21 @@ def compression(model: Model) -> dict[str, Any]:
             facts |= {"method": "structured pruning", "measure": stage["measure"]}
             facts |= {"target": stage["target"], "reached": stage["reached"][stage["measure"]]}
         elif stage["kind"] == "magnitude":
-            facts |= {"method": "magnitude pruning", "units": stage["units"], "widths": stage["widths"][-1]}
+            facts |= {"method": "magnitude pruning", "units": stage["units"]}
+            facts |= {"widths": stage["widths"][-1]} if "widths" in stage else {}
             facts |= {"nominal": stage["nominal"], "achieved": stage["achieved"]}
         elif stage["kind"] == "quantize":
             facts |= {"quantization": stage["mode"], "training": stage["method"]}
+    if isinstance(model.network, Ge2eEncoder):
+        facts |= {"stage": "embedding"}
     return {"method": "none"} | facts
 
 
 def model_card(name: str, recipe: Recipe, model: Model) -> str:
     """What people should know of the weights, as Markdown."""
     last = model.history[-1] if model.history else {}
+    encoder = isinstance(model.network, Ge2eEncoder)
+    figure = "cosine" if encoder else "local error"
     lines = [f"# {name}", "", recipe.title + ".", ""]
     if recipe.description:
         lines += [recipe.description.strip(), ""]
@@ -149,17 +190,23 @@ def model_card(name: str, recipe: Recipe, model: Model) -> str:
         f"- Parameters: {sum(parameter.numel() for parameter in model.network.parameters()):,}",
         f"- Licence: {recipe.card.licence or 'not stated'}",
         "",
-        "| stage | steps | minutes | development loss | local error |",
+        f"| stage | steps | minutes | development loss | {figure} |",
         "|---|---:|---:|---:|---:|",
     ]
     for stage in model.history:
         measures = stage.get("development", {})
-        error = f"{100 * measures['local_error']:.1f} %" if "local_error" in measures else ""
+        shown = f"{100 * measures['local_error']:.1f} %" if "local_error" in measures else ""
+        shown = f"{measures['cosine']:.3f}" if "cosine" in measures else shown
         loss = f"{measures['loss']:.4f}" if "loss" in measures else ""
         steps, minutes = stage.get("steps", ""), stage.get("seconds")
         minutes = "" if minutes is None else f"{minutes / 60:.1f}"
-        lines.append(f"| {stage['kind']} | {steps} | {minutes} | {loss} | {error} |")
-    if "development" in last:
+        lines.append(f"| {stage['kind']} | {steps} | {minutes} | {loss} | {shown} |")
+    if encoder:
+        lines += [
+            "",
+            "The cosine is that of embeddings with the first encoder's, on development data: no DER of a system.",
+        ]
+    elif "development" in last:
         lines += ["", "The local error is that of windows by themselves on development data: no DER of a system."]
     return "\n".join(lines) + "\n"
 

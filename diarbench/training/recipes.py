@@ -49,13 +49,14 @@ class Start(_Strict):
     system: Line | None = None  # a system of `wavlm_eend:WavlmEend`: its network
     new: New | None = None
     pretrained: Pretrained | None = None
+    ge2e: Weights | None = None  # the GE2E encoder: Resemblyzer's file, or one of `nn.ge2e_file`
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1  # of a `system` while it trains
     teacher: Line | None = None  # a system to distil from; else the network as it is before the first pruning
 
     @model_validator(mode="after")
     def _one(self) -> Start:
-        if sum(one is not None for one in (self.system, self.new, self.pretrained)) != 1:
-            raise ValueError("say where training begins: `system`, [start.new] or [start.pretrained]")
+        if sum(one is not None for one in (self.system, self.new, self.pretrained, self.ge2e)) != 1:
+            raise ValueError("say where training begins: `system`, [start.new], [start.pretrained] or [start.ge2e]")
         return self
 
 
@@ -153,15 +154,28 @@ class DistilStage(_Training):
     layers: list[NotNegative] | None = None
 
 
+class ImitateStage(_Training):
+    """A GE2E encoder learns to give the embeddings of the one that training began with; labels are not read."""
+
+    kind: Literal["imitate"]
+    steps: Whole | None = None
+    rate: Positive = 1e-3
+    states: Annotated[float, Field(ge=0)] = 1.0  # how much its layers' states count beside its embeddings
+
+
 class MagnitudeStage(_Training):
-    """Remove the units of least weight, in rounds, training after each. `steps` are those of one round."""
+    """Remove the units of least weight, in rounds, training after each. `steps` are those of one round; 0: none.
+
+    Of a GE2E encoder also single weights: then `units = "weights"`, and the least of each row become zero.
+    """
 
     kind: Literal["magnitude"]
-    steps: Whole | None = None
-    units: Literal["hidden", "linear"]
+    steps: NotNegative | None = None
+    units: Literal["hidden", "linear", "weights"]
     sparsity: Fraction
     rounds: Whole = 4
     rate: Positive = 1e-3
+    heard: Whole | None = None  # training windows by which a GE2E encoder is pruned, and fitted before it is trained
 
 
 class QuantizeStage(_Training):
@@ -178,20 +192,25 @@ class QuantizeStage(_Training):
     encoder_rate: Positive = 2e-5
 
 
-Stage = Annotated[TrainStage | PruneStage | DistilStage | MagnitudeStage | QuantizeStage, Field(discriminator="kind")]
+Stage = Annotated[
+    TrainStage | PruneStage | DistilStage | ImitateStage | MagnitudeStage | QuantizeStage, Field(discriminator="kind")
+]
 
 
 class CardTemplate(_Strict):
     """The system card that a recipe ends with; what is measured or follows from the stages is added."""
 
     title: Line
+    adapter: Line | None = None  # of a GE2E encoder's system; a file's path is meant from the recipe's folder
     baseline: Line | None = None
     licence: Line | None = None
     description: Text | None = None
     trained_on: list[Text] = []
+    tuned_on: list[Text] = []
     options: dict[str, Option] = {}
     embedding: Weights | None = None
     plda: Weights | None = None
+    vad: Weights | None = None
 
 
 class Recipe(_Strict):

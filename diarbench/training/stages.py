@@ -12,14 +12,17 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import diarbench
 from diarbench.cards import SystemSpec
 from diarbench.compress.gated import GatedWavLM
 from diarbench.compress.gates import OPEN
-from diarbench.compress.magnitude import Schedule, prune_hidden, prune_linear
+from diarbench.compress.heard import Heard
+from diarbench.compress.magnitude import Schedule, prune_ge2e, prune_hidden, prune_linear
 from diarbench.compress.objective import Lagrangian, Target, layers_to_match
 from diarbench.compress.quantization_aware import convert, prepare
+from diarbench.compress.quantize import Batch as QuantizeBatch
 from diarbench.compress.quantize import quantize
 from diarbench.compress.rounding import masks_for
 from diarbench.compress.sizes import exact_size
@@ -28,15 +31,27 @@ from diarbench.errors import InputError
 from diarbench.files import digest_of, read_json, write_json
 from diarbench.loaders import Dataset
 from diarbench.nn.eend import Eend
+from diarbench.nn.ge2e import Ge2eEncoder, prune_rows
 from diarbench.nn.pyannet import PyanNet
-from diarbench.nn.quantmodes import quant_mode
+from diarbench.nn.quantmodes import QuantMode, quant_mode
 from diarbench.nn.structures import Structure
 from diarbench.nn.wavlm import WavLM
-from diarbench.training.begin import Model, begin, load_model, load_system, save_model, trainable, with_overlap
+from diarbench.training.begin import (
+    Model,
+    begin,
+    load_model,
+    load_system,
+    save_model,
+    trainable,
+    trainable_encoder,
+    with_overlap,
+)
+from diarbench.training.ge2e import Imitate, pieces
 from diarbench.training.loop import Settings, Task, Trained, Watcher, train
 from diarbench.training.losses import PowersetLoss
 from diarbench.training.recipes import (
     DistilStage,
+    ImitateStage,
     MagnitudeStage,
     PruneStage,
     QuantizeStage,
@@ -100,15 +115,16 @@ class _Run:
         if recipe.start.teacher is not None:
             found = load_system(place.find_system(recipe.start.teacher), weights=place.weights)
             self.teacher = found.eend.wavlm
+        self.first = model.network
         self.identity = digest_of(
             {
                 "diarbench": diarbench.__version__,
                 "torch": torch.__version__,
-                "start": recipe.start.model_dump(mode="json"),
+                "start": recipe.start.model_dump(mode="json", exclude_defaults=True),
                 "weights": _fingerprint(model),
                 "train": [dataset.digest for dataset in place.train],
                 "development": [dataset.digest for dataset in place.development],
-                "data": recipe.data.model_dump(mode="json"),
+                "data": recipe.data.model_dump(mode="json", exclude_defaults=True),
                 "seed": recipe.seed,
                 "device": place.device,
                 "threads": place.threads,
@@ -121,7 +137,7 @@ class _Run:
         folder = self.place.folder / f"{number:02d}-{stage.kind}"
         if isinstance(stage, PruneStage | DistilStage) and self.teacher is None:
             self.teacher = _teacher(model)
-        self.identity = digest_of([self.identity, stage.model_dump(mode="json")])
+        self.identity = digest_of([self.identity, stage.model_dump(mode="json", exclude_defaults=True)])
         report = partial(self.place.reporter.stage, number, len(self.recipe.stages), stage.kind)
         result = folder / "result"
         if (folder / _DONE).is_file() and read_json(folder / _DONE).get("identity") == self.identity:
@@ -145,12 +161,15 @@ class _Run:
             return self._prune(stage, model, folder)
         if isinstance(stage, DistilStage):
             return self._distil(stage, model, folder)
+        if isinstance(stage, ImitateStage):
+            return self._imitate(stage, model, folder)
         if isinstance(stage, MagnitudeStage):
-            return self._magnitude(stage, model, folder)
+            encoder = isinstance(model.network, Ge2eEncoder)
+            return (self._magnitude_ge2e if encoder else self._magnitude)(stage, model, folder)
         return self._quantize(stage, model, folder)
 
     def _train(self, stage: TrainStage, model: Model, folder: Path) -> tuple[Model, dict[str, Any]]:
-        network = trainable(model.network, self._dropout())
+        network = trainable(model.diarizer, self._dropout())
         if stage.overlap is not None and stage.overlap != model.shape.overlap:
             network = with_overlap(network, stage.overlap)
         changed = replace(model, network=network, window=stage.window or model.window)
@@ -215,12 +234,17 @@ class _Run:
         return replace(model, network=network), _facts(trained)
 
     def _magnitude(self, stage: MagnitudeStage, model: Model, folder: Path) -> tuple[Model, dict[str, Any]]:
-        if not isinstance(model.network, PyanNet):
-            raise InputError('pruning by magnitude is for PyanNet: for a WavLM, say kind = "prune"')
+        if not isinstance(model.network, PyanNet) or stage.units == "weights" or stage.heard:
+            raise InputError(
+                "pruning by magnitude is for units of PyanNet, and for units or weights of GE2E: for a WavLM, say "
+                'kind = "prune"'
+            )
         prune = prune_hidden if stage.units == "hidden" else prune_linear
         rounds: list[dict[str, Any]] = []
 
         def recover(network: PyanNet, number: int) -> None:
+            if stage.steps == 0:
+                return
             task = Diarize(network, self._loss(model), rate=stage.rate)
             rounds.append(_facts(self._learn(task, stage, model, folder / f"round-{number}")))
 
@@ -235,31 +259,72 @@ class _Run:
         facts["widths"] = [list(widths) for widths in pruned.widths]
         return replace(model, network=pruned.network), facts
 
+    def _imitate(self, stage: ImitateStage, model: Model, folder: Path) -> tuple[Model, dict[str, Any]]:
+        student = trainable_encoder(model.encoder)
+        task = Imitate(student, self._first_encoder(), rate=stage.rate, states=stage.states)
+        trained = self._learn(task, stage, model, folder)
+        return replace(model, network=student), _facts(trained)
+
+    def _magnitude_ge2e(self, stage: MagnitudeStage, model: Model, folder: Path) -> tuple[Model, dict[str, Any]]:
+        rounds: list[dict[str, Any]] = []
+        first = self._first_encoder()
+        heard = Heard(first, map(pieces, self._some(stage, model, stage.heard))) if stage.heard else None
+
+        def recover(network: Ge2eEncoder, number: int) -> None:
+            if heard is not None:
+                network.load_state_dict(heard.fit(network).state_dict())
+            if stage.steps != 0:
+                task = Imitate(network, first, rate=stage.rate)
+                rounds.append(_facts(self._learn(task, stage, model, folder / f"round-{number}")))
+                network.cpu()
+
+        student = trainable_encoder(model.encoder)
+        facts: dict[str, Any] = {"units": stage.units, "nominal": stage.sparsity}
+        if stage.units == "weights":
+            for number in range(1, stage.rounds + 1):
+                sparsity = stage.sparsity * number / stage.rounds
+                student = heard.prune(student, sparsity) if heard is not None else prune_rows(student, sparsity)
+                recover(student, number)
+            matrices = [parameter for parameter in student.parameters() if parameter.ndim == 2]
+            zeros = sum(int((matrix == 0).sum()) for matrix in matrices)
+            facts["achieved"] = zeros / sum(matrix.numel() for matrix in matrices)
+        elif stage.units == "hidden":
+            pruned = prune_ge2e(student, Schedule(stage.sparsity, stage.rounds), recover=recover)
+            student = pruned.network
+            facts |= {"achieved": pruned.achieved, "widths": [list(widths) for widths in pruned.widths]}
+        else:
+            raise InputError('a GE2E encoder has no linear channels to lose: say units = "hidden" or "weights"')
+        return replace(model, network=student), facts | {"rounds": rounds}
+
     def _quantize(self, stage: QuantizeStage, model: Model, folder: Path) -> tuple[Model, dict[str, Any]]:
         mode = quant_mode(stage.mode, group=stage.group, covers=stage.covers, skip=stage.skip)
         facts: dict[str, Any] = {}
         network = model.network
         trained = stage.steps or stage.epochs
         if trained:
-            network = prepare(trainable(network), mode)
-            task = Diarize(
-                network,
-                self._loss(model),
-                rate=stage.rate,
-                encoder=network.wavlm if isinstance(network, Eend) else None,
-                encoder_rate=stage.encoder_rate,
-            )
+            task = self._rounding(stage, model, mode)
+            network = task.network  # type: ignore[assignment]
             facts = _facts(self._learn(task, stage, model, folder))
-        windows = self._windows(stage, model)
-        grid = model.grid
-        chosen = np.linspace(0, len(windows) - 1, min(stage.calibration, len(windows))).astype(int).tolist()
-        batches = [windows.read([index], grid).samples for index in chosen]
+        batches = [_inputs(model, samples) for samples in self._some(stage, model, stage.calibration)]
         cpu = network.cpu().eval()
         done = convert(cpu, calibration=batches) if trained else quantize(cpu, mode, calibration=batches)
         report = done.report.as_table()
         said = {key: value for key, value in report.items() if key not in ("covered", "skipped")}
         write_json(folder / "report.json", report)
         return replace(model, network=done.network), facts | said
+
+    def _rounding(self, stage: QuantizeStage, model: Model, mode: QuantMode) -> Task:
+        """What is learned with the rounding in sight."""
+        if isinstance(model.network, Ge2eEncoder):
+            return Imitate(prepare(trainable_encoder(model.network), mode), self._first_encoder(), rate=stage.rate)
+        network = prepare(trainable(model.network), mode)
+        return Diarize(
+            network,
+            self._loss(model),
+            rate=stage.rate,
+            encoder=network.wavlm if isinstance(network, Eend) else None,
+            encoder_rate=stage.encoder_rate,
+        )
 
     def _learn(
         self,
@@ -307,8 +372,19 @@ class _Run:
         window = stage.window or model.window
         return Windows(self.place.train, window=window, shift=self.recipe.data.shift, fraction=stage.fraction)
 
+    def _some(self, stage: Stage, model: Model, count: int) -> Iterator[Tensor]:
+        """So many of the training windows, or all, evenly chosen: (1, S) each."""
+        windows = self._windows(stage, model)
+        for index in np.linspace(0, len(windows) - 1, min(count, len(windows))).astype(int).tolist():
+            yield windows.read([index], model.grid).samples
+
     def _loss(self, model: Model) -> PowersetLoss:
         return PowersetLoss(model.shape.speakers, model.shape.overlap).to(self.place.device)
+
+    def _first_encoder(self) -> Ge2eEncoder:
+        """What imitators imitate: the encoder that the recipe began with."""
+        assert isinstance(self.first, Ge2eEncoder)
+        return self.first
 
     def _teacher_here(self) -> WavLM:
         assert self.teacher is not None
@@ -350,6 +426,14 @@ def _sizes(structure: Structure, full: Structure, target: Target) -> dict[str, A
         now, whole = exact_size(structure, measure), exact_size(full, measure)
         reached[measure] = {part: 1 - now.part(part) / whole.part(part) for part in ("all", "CNN", "Transformer")}
     return {"measure": target.measure, "target": target.sparsities(), "reached": reached}
+
+
+def _inputs(model: Model, samples: Tensor) -> QuantizeBatch:
+    """What the network is called with, of windows (B, S)."""
+    if not isinstance(model.network, Ge2eEncoder):
+        return samples
+    mels = pieces(samples)
+    return mels, torch.full((mels.shape[1],), len(mels))
 
 
 def _facts(trained: Trained) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import nn
 from diarbench.errors import AdapterError
 from diarbench.measure import Network, stage
 from diarbench.nn import ge2e, silero
+from diarbench.nn.quantized import quantization_in, simulated
 from diarbench.pipelines import clustering
 from diarbench.pipelines.embedding import embed_windows
 from diarbench.pipelines.vad import SpeechRules, speech_spans
@@ -21,19 +22,21 @@ from diarbench.types import Audio, Seconds, Spans, Turns
 
 LEVEL = -30.0  # dBFS of speech, to which Resemblyzer brings recordings before it embeds them
 SHORTEST = 0.6  # s: a shorter span of speech is embedded with what is around it
+FULL = (256, 256, 256)  # hidden units of GE2E's layers
 
 
 class SileroGe2e:
     """Speech by Silero VAD, cut into windows; one GE2E embedding each; clusters of these are the speakers.
 
     One speaker at a time: overlapped speech is given to one of its speakers. The settings' defaults were tuned by
-    tune.py, beside this file; the cards say on what.
+    tune.py, beside this file; the cards say on what. A quantized encoder without a kernel of its own on the device is
+    simulated, and not timed.
     """
 
     def __init__(
         self,
         *,
-        weights: Mapping[str, Path],  # "vad": silero_vad.jit, "embedding": Resemblyzer's pretrained.pt
+        weights: Mapping[str, Path],  # "vad": silero_vad.jit, "embedding": Resemblyzer's pretrained.pt, or our own file
         device: str = "cpu",
         onset: float = SpeechRules.onset,
         offset: float = SpeechRules.offset,
@@ -52,6 +55,8 @@ class SileroGe2e:
         precision: str = "fp32",  # of the embedding network: see PRECISIONS
         sparsity: float = 0.0,  # of the embedding network's matrices, by row
         keep_units: float = 1.0,  # fraction of the hidden units of each of its layers
+        units: Sequence[int] = FULL,  # that the layers of the file have: what `diarbench compress` left
+        quantization: str | None = None,  # that the file has: a name of diarbench.nn.quantmodes
     ) -> None:
         _check_choice("clusters", clusters, ("ahc", "spectral"))
         _check_choice("precision", precision, PRECISIONS)
@@ -81,6 +86,8 @@ class SileroGe2e:
         self._device = torch.device(device)
         self._vad = silero.SileroVad.load(weights["vad"]).to(self._device)
         network = ge2e.Ge2eEncoder.load(weights["embedding"])
+        _check_file(network, units, quantization)
+        self.timed = not simulated(network, self._device)
         network = ge2e.remove_units(network, keep_units) if keep_units != 1 else network
         network = ge2e.prune_rows(network, sparsity) if sparsity != 0 else network
         self._encoder = _at_precision(network, precision).to(self._device)
@@ -106,10 +113,16 @@ class SileroGe2e:
 
     @classmethod
     def networks(
-        cls, *, window: Seconds = ge2e.WINDOW, keep_units: float = 1.0, **_others: object
+        cls,
+        *,
+        window: Seconds = ge2e.WINDOW,
+        keep_units: float = 1.0,
+        units: Sequence[int] = FULL,
+        **_others: object,
     ) -> Mapping[str, Network]:
-        """The networks without weights, in full precision; of the options, only these two change their sizes."""
-        return {"vad": silero.network(), "embedding": ge2e.network(window=window, keep_units=keep_units)}
+        """The networks without weights, in full precision; of the options, only these three change their sizes."""
+        embedding = ge2e.network(window=window, keep_units=keep_units, units=units)
+        return {"vad": silero.network(), "embedding": embedding}
 
     def speech(self, samples: NDArray[np.float32]) -> Spans:
         """Where speech is (s) in a 16 kHz signal of shape (samples,)."""
@@ -153,6 +166,16 @@ def _at_precision(network: ge2e.Ge2eEncoder, precision: str) -> ge2e.Ge2eEncoder
         # Layer 0 reads mel power, whose range one scale per matrix can't hold.
         return ge2e.to_int8(network, layers=(1, 2))
     return network
+
+
+def _check_file(network: ge2e.Ge2eEncoder, units: Sequence[int], quantization: str | None) -> None:
+    """What the card says of the encoder's file has to be so: it is what is counted and shown."""
+    if network.units != tuple(units):
+        raise ValueError(f"units must be those of the encoder's file, {list(network.units)}; got {list(units)}")
+    found = quantization_in(network)
+    name = found.mode.name if found is not None else None
+    if name != quantization:
+        raise ValueError(f"quantization must be that of the encoder's file, {name or 'none'}; got {quantization!r}")
 
 
 def _gain_to_level(samples: NDArray[np.float32], spans: Spans) -> float:
