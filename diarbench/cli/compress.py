@@ -20,6 +20,7 @@ from diarbench.errors import InputError, MissingRequirementError
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from diarbench.loaders import Dataset
     from diarbench.training.recipes import Recipe
 
 _EVERY = 60.0  # s between lines where there is no bar
@@ -91,7 +92,8 @@ def compress(
             most_steps=steps,
         )
         model = do_recipe(made, place)
-    card = publish(name, made, model, out, recipe.parent)
+    began = registry.choose_systems([made.start.system])[0].card.trained_parts if made.start.system else []
+    card = publish(name, made, model, out, recipe.parent, parts=sorted({*began, *_parts(train)}))
     parameters = sum(parameter.numel() for parameter in model.network.parameters())
     console().print(f"{card}: {parameters:,} parameters; next: diarbench run -s {card} -d DATASET")
 
@@ -104,6 +106,12 @@ def _changed(recipe: Recipe, system: str | None, datasets: list[str]) -> Recipe:
     if datasets:
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"train": datasets})})
     return recipe
+
+
+def _parts(datasets: list[Dataset]) -> list[str]:
+    """The parts of corpora that these datasets are, where their cards say so."""
+    cards = [dataset.card for dataset in datasets]
+    return [f"{card.corpus}/{card.part}" if card.part else card.corpus for card in cards if card.corpus]
 
 
 def _device(choice: DeviceChoice) -> str:

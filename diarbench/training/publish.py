@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,14 @@ _REQUIRES_GE2E = ["torch>=2.6", "safetensors>=0.4"]
 _WEIGHTS = "weights"  # a folder beside the card
 
 
-def publish(name: str, recipe: Recipe, model: Model, out: Path, recipe_folder: Path = Path()) -> Path:
+def publish(
+    name: str, recipe: Recipe, model: Model, out: Path, recipe_folder: Path = Path(), *, parts: Sequence[str] = ()
+) -> Path:
     """Write `out`/NAME.toml and `out`/weights/NAME; the path of the card.
 
-    A card of this name is replaced only by the same recipe's. `recipe_folder` is where a file that `[card] adapter`
-    names is looked for. Raises InputError where a GE2E encoder's card would have no adapter, StoreError where nothing
-    can be written.
+    `parts` are those of corpora that it was trained on, by which leaderboards mark it; `recipe_folder` is where a file
+    that `[card] adapter` names is looked for. Raises InputError where a GE2E encoder's card would have no adapter,
+    StoreError where nothing can be written.
     """
     adapter = _adapter(recipe, model, out, recipe_folder)
     place = out / _WEIGHTS / name
@@ -50,7 +52,7 @@ def publish(name: str, recipe: Recipe, model: Model, out: Path, recipe_folder: P
             shutil.rmtree(place)
         new.rename(place)
     card = out / f"{name}.toml"
-    write_whole(card, as_toml(system_card(name, recipe, model, digests, adapter)))
+    write_whole(card, as_toml(system_card(name, recipe, model, digests, adapter, parts)))
     return card
 
 
@@ -100,7 +102,12 @@ def _key(name: str) -> str:
 
 
 def system_card(
-    name: str, recipe: Recipe, model: Model, digests: Mapping[str, str], adapter: str = ADAPTER
+    name: str,
+    recipe: Recipe,
+    model: Model,
+    digests: Mapping[str, str],
+    adapter: str = ADAPTER,
+    parts: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The card as a table: the recipe's template, and what follows from the network and its stages."""
     template = recipe.card
@@ -132,7 +139,9 @@ def system_card(
         **({"source": recipe.source} if recipe.source else {}),
         **description,
         **({"tuned_on": template.tuned_on} if template.tuned_on else {}),
+        **({"tuned_on": template.tuned_on} if template.tuned_on else {}),
         "trained_on": template.trained_on or list(recipe.data.train),
+        **({"trained_parts": list(parts)} if parts else {}),
         "compression": compression(model),
         "weights": weights,
         "options": {**template.options, **follows},

@@ -51,7 +51,8 @@ def make_data(root: Path, name: str, *, recordings: int = 4, seconds: float = 6.
     (root / "datasets").mkdir(exist_ok=True)
     card = root / "datasets" / f"{name}.toml"
     card.write_text(
-        f'title = "Tones"\nuem = "whole-file"\nlicence = "none"\nget = "made by a test"\nsynthetic = true\n\n'
+        f'title = "Tones"\nuem = "whole-file"\nlicence = "none"\nget = "made by a test"\nsynthetic = true\n'
+        f'corpus = "{name.split("-")[0]}"\npart = "{name.split("-")[-1] if "-" in name else "train"}"\n\n'
         f'[folder]\nroot = "{folder}"\nreference = "reference.rttm"\n'
     )
     return card
