@@ -72,14 +72,16 @@ def test_twenty_kills(lab: Lab, tmp_path: Path, again: bool, kills: int):
     dataset = lab.dataset(ids=[f"r{i:03d}" for i in range(100)], seconds=0.05)
     system = lab.system("plain", seconds=0.005)
     undisturbed = Lab(tmp_path / "undisturbed")
+    begun = time.monotonic()
     assert undisturbed.run(system, dataset).done == 100
+    span = max(0.6, 0.7 * (time.monotonic() - begun))  # on a busy machine, processes take longer to begin
     if again:
         lab.run(system, dataset)
     chance = random.Random(20)
     done: dict[str, str] = {}
     for number in range(kills):
         child = Child(lambda: lab.run(system, dataset, again=again))
-        time.sleep(chance.uniform(0.0, 0.6))
+        time.sleep(chance.uniform(0.0, span))
         workers = child.workers()
         whom = number % 4
         if whom != 1:
