@@ -79,10 +79,13 @@ class Ge2eEncoder(nn.Module):
 
     def states(self, mels: Tensor) -> list[Tensor]:
         """What each LSTM layer says of mel power (frames, windows, 40): (frames, windows, units) each."""
-        states = [mels.to(self.dtype)]
-        for layer in self.layers:
+        first, *others = self.layers
+        # Where training is in bfloat16, not here: the gradients of what reads mel power would be noise.
+        with torch.autocast(mels.device.type, enabled=False):
+            states = [first(mels.to(self.dtype))[0]]
+        for layer in others:
             states.append(layer(states[-1])[0])
-        return states[1:]
+        return states
 
     def embeddings(self, states: Tensor) -> Tensor:
         """Embeddings of unit length, float32 (..., 256), after each frame of the last layer's states (..., units)."""

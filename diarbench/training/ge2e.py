@@ -16,16 +16,17 @@ from diarbench.training.windows import Batch
 LEVEL = -30.0  # dBFS, to which the power of each window is brought: what Resemblyzer's weights were trained on
 _FRAMES = round(WINDOW * SAMPLE_RATE / FRAME)  # of mel power, that the encoder is given at once
 _FIRST = 60  # frames: 0.6 s; systems embed nothing shorter
-_GAINED = ("layers.0.weight_ih_l0",)  # reads mel power, whose bands differ a hundredfold: its weights go up to 61
 
 
 class Imitate:
     """A GE2E encoder learns to say of speech what its teacher says; nobody needs to know who speaks.
 
     Windows of a batch are cut into pieces of 1.6 s. The loss is the mean of 1 - cosine between the embeddings of
-    student and teacher after each frame from 0.6 s on, and `states` times the squared error of the layers' states over
-    the teacher's power, where a student with fewer units is compared with those units that it kept. Weights that are
-    zero stay zero. In training, windows are up to `spread` dB louder or weaker, since speakers are.
+    student and teacher after each frame from 0.6 s on, and `states` times the mean squared error of the layers' states,
+    where a student with fewer units is compared with those units that it kept. Weights that are zero stay zero.
+    Without `first_layer`, that one doesn't learn: it reads mel power, whose peaks make its gradients a thousand times
+    the others', so that clipping leaves nothing of these. In training, windows are up to `spread` dB louder or weaker,
+    since speakers are.
     """
 
     def __init__(
@@ -36,7 +37,9 @@ class Imitate:
         rate: float = 1e-3,
         states: float = 1.0,
         spread: float = 6.0,
+        first_layer: bool = True,
     ) -> None:
+        student.layers[0].requires_grad_(first_layer)
         self.network: nn.Module = student
         self._student, self._teacher = student, teacher.eval().requires_grad_(False)
         self._rate, self._states, self._spread = rate, states, spread
@@ -72,7 +75,7 @@ class Imitate:
         return True
 
     def _compare(self, mels: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines (frames from _FIRST on, pieces), and the mean relative error of the layers' states."""
+        """Cosines (frames from _FIRST on, pieces), and the mean squared error of the layers' states."""
         with torch.no_grad(), torch.autocast(mels.device.type, enabled=False):
             teacher = self._teacher.to(mels.device)
             wanted = teacher.states(mels)

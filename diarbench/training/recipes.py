@@ -161,6 +161,7 @@ class ImitateStage(_Training):
     steps: Whole | None = None
     rate: Positive = 1e-3
     states: Annotated[float, Field(ge=0)] = 1.0  # how much its layers' states count beside its embeddings
+    first_layer: bool = True  # whether the one that reads mel power learns too
 
 
 class MagnitudeStage(_Training):

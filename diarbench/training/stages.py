@@ -261,7 +261,9 @@ class _Run:
 
     def _imitate(self, stage: ImitateStage, model: Model, folder: Path) -> tuple[Model, dict[str, Any]]:
         student = trainable_encoder(model.encoder)
-        task = Imitate(student, self._first_encoder(), rate=stage.rate, states=stage.states)
+        task = Imitate(
+            student, self._first_encoder(), rate=stage.rate, states=stage.states, first_layer=stage.first_layer
+        )
         trained = self._learn(task, stage, model, folder)
         return replace(model, network=student), _facts(trained)
 

@@ -13,11 +13,15 @@ import pytest
 from numpy.typing import NDArray
 
 from diarbench.cards import SystemCard, read_card
+from diarbench.compress.quantize import quantize
 from diarbench.errors import AdapterError
 from diarbench.measure.calls import CallRecorder, PipelineCounter
 from diarbench.measure.counts import build_networks, count_system, macs_of
 from diarbench.measure.held import Holding
 from diarbench.measure.stages import measured_stages
+from diarbench.nn.ge2e import Ge2eEncoder, keep_widths
+from diarbench.nn.ge2e_file import save_ge2e
+from diarbench.nn.quantmodes import quant_mode
 from diarbench.types import Audio, Turns
 
 FOLDER = Path(__file__).resolve().parents[2] / "systems" / "silero-ge2e"
@@ -34,7 +38,11 @@ def adapter(family: Callable[[str], ModuleType]) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def build(adapter: ModuleType, weights: dict[str, Path]) -> Build:
-    return lambda **options: adapter.SileroGe2e(weights=weights, **options)
+    def make(card: SystemCard | None = None, **options: Any) -> Any:
+        own = {name: FOLDER / source.path for name, source in (card.weights if card else {}).items() if source.path}
+        return adapter.SileroGe2e(weights={**weights, **own}, **options)
+
+    return make
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +57,7 @@ def test_the_family_is_the_one_intended() -> None:
         "silero-ge2e-int8",
         "silero-ge2e-int8-mixed",
         "silero-ge2e-pruned-50",
+        "silero-ge2e-pruned-70",
         "silero-ge2e-spectral",
         "silero-ge2e-units-75",
         "silero-ge2e-window-0.8",
@@ -66,7 +75,7 @@ def test_each_card_runs_and_says_what_it_was_tuned_on(
     assert ("cuda" in card.devices) == ("int8" not in name)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        system = build(**card.options)
+        system = build(card, **card.options)
         turns = system.diarize(as_audio(speech))
     assert isinstance(turns, Turns)
     assert len(turns) > 0
@@ -193,6 +202,40 @@ def test_multiplications(adapter: ModuleType, keep_units: float, width: int) -> 
     assert vad.total == sum(vad.by_part.values())
 
 
+def test_encoders_from_files_of_our_own(
+    adapter: ModuleType, weights: dict[str, Path], speech: NDArray[np.float32], as_audio: AsAudio, tmp_path: Path
+) -> None:
+    full = Ge2eEncoder.load(weights["embedding"])
+    path = save_ge2e(tmp_path / "encoder.safetensors", keep_widths(full, (200, 180, 160)))
+    own, units = {**weights, "embedding": path}, [200, 180, 160]
+    system = adapter.SileroGe2e(weights=own, units=units)
+    assert isinstance(system.diarize(as_audio(speech)), Turns)
+    assert system.timed
+    networks = build_networks(adapter.SileroGe2e, {"units": units})
+    assert networks is not None
+    found, untrained = system.modules()["embedding"].state_dict(), networks["embedding"].module.state_dict()
+    assert {name: weight.shape for name, weight in found.items()} == {n: w.shape for n, w in untrained.items()}
+    with pytest.raises(ValueError, match=r"units must be those of the encoder's file, \[200, 180, 160\]"):
+        adapter.SileroGe2e(weights=own)
+
+
+def test_simulated_arithmetic_is_not_timed(
+    adapter: ModuleType, weights: dict[str, Path], speech: NDArray[np.float32], as_audio: AsAudio, tmp_path: Path
+) -> None:
+    pytest.importorskip("torchao", reason="quantizing needs torchao")
+    done = quantize(Ge2eEncoder.load(weights["embedding"]), quant_mode("w8a8-dynamic", skip=["layers.0"]))
+    own = {**weights, "embedding": save_ge2e(tmp_path / "encoder.safetensors", done.network)}
+    system = adapter.SileroGe2e(weights=own, quantization="w8a8-dynamic")
+    assert not system.timed
+    baseline = adapter.SileroGe2e(weights=weights)
+    spans = baseline.speech(speech)
+    cosines = (system.embed(speech, spans)[1] * baseline.embed(speech, spans)[1]).sum(axis=1)
+    assert cosines.mean() > 0.995
+    assert len(system.diarize(as_audio(speech))) > 0
+    with pytest.raises(ValueError, match="quantization must be that of the encoder's file, w8a8-dynamic"):
+        adapter.SileroGe2e(weights=own)
+
+
 def test_networks_have_the_shapes_of_what_runs(build: Build, adapter: ModuleType) -> None:
     for options in ({}, {"keep_units": 0.3}):
         networks, modules = build_networks(adapter.SileroGe2e, options), build(**options).modules()
@@ -240,6 +283,8 @@ def test_calls_are_counted_whatever_the_precision(
         ({"sparsity": -0.5}, "sparsity is the fraction"),
         ({"keep_units": 1.5}, "keep is the fraction"),
         ({"precision": "int8", "device": "cuda"}, "'int8' runs on the CPU only"),
+        ({"units": [128, 128, 128]}, "units must be those of the encoder's file"),
+        ({"quantization": "w8a8-dynamic"}, "quantization must be that of the encoder's file, none"),
     ],
     ids=str,
 )

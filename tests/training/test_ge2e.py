@@ -68,6 +68,19 @@ def test_an_imitator_comes_nearer_and_keeps_its_zeros():
     assert task.validate(iter([batch])) == after, "validation draws no gains"
 
 
+def test_the_first_layer_may_stay_as_it_is():
+    teacher = encoder()
+    student = prune_rows(teacher, 0.5).requires_grad_(True)
+    before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
+    task = Imitate(student, teacher, rate=1e-2, first_layer=False)
+    optimizer = torch.optim.AdamW(task.groups())
+    torch.autograd.backward(task.loss(Batch(some_speech(), torch.zeros(2, 1, 1)), 0).total)
+    optimizer.step()
+    changed = {name for name, tensor in student.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert not any(name.startswith("layers.0.") for name in changed)
+    assert {"layers.1.weight_ih_l0", "layers.2.weight_hh_l0", "linear.weight"} <= changed
+
+
 def test_states_are_compared_with_those_of_the_units_that_were_kept():
     """Units that do nothing can go: what is left has the teacher's own states, and there is nothing to learn."""
     teacher = encoder()
