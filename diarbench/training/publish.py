@@ -168,21 +168,24 @@ def network_options(model: Model) -> dict[str, Any]:
 
 
 def compression(model: Model) -> dict[str, Any]:
-    """Facts about how the network was made smaller: of the last pruning, and of quantization."""
-    facts: dict[str, Any] = {"stages": [stage["kind"] for stage in model.history]}
+    """How the network was made smaller, in the words of cards: of several prunings the last, and quantization."""
+    pruned: dict[str, Any] = {}
+    quantized: dict[str, Any] = {}
     for stage in model.history:
         if stage["kind"] == "prune":
-            facts |= {"method": "structured pruning", "measure": stage["measure"]}
-            facts |= {"target": stage["target"], "reached": stage["reached"][stage["measure"]]}
+            method = {"parameters": "params", "macs": "macs"}[stage["measure"]]
+            names = {"all": "sparsity", "CNN": "cnn_sparsity", "Transformer": "transformer_sparsity"}
+            pruned = {"method": method} | {names[part]: goal for part, goal in stage["target"].items()}
         elif stage["kind"] == "magnitude":
-            facts |= {"method": "magnitude pruning", "units": stage["units"]}
-            facts |= {"widths": stage["widths"][-1]} if "widths" in stage else {}
-            facts |= {"nominal": stage["nominal"], "achieved": stage["achieved"]}
+            pruned = {"method": f"magnitude-{stage['units']}", "sparsity": stage["nominal"]}
+            pruned |= {"achieved": round(stage["achieved"], 3)}
         elif stage["kind"] == "quantize":
-            facts |= {"quantization": stage["mode"], "training": stage["method"]}
-    if isinstance(model.network, Ge2eEncoder):
-        facts |= {"stage": "embedding"}
-    return {"method": "none"} | facts
+            quantized = {"method": stage["mode"], "training": stage["method"]}
+    methods = [facts["method"] for facts in (pruned, quantized) if facts]
+    if not methods:
+        return {"method": "none"}
+    where = "embedding" if isinstance(model.network, Ge2eEncoder) else "segmentation"
+    return {**pruned, **quantized, "method": " + ".join(methods), "stage": where}
 
 
 def model_card(name: str, recipe: Recipe, model: Model) -> str:

@@ -186,7 +186,7 @@ def test_zeros_of_half_the_weights_and_a_card(lab):
     assert card["adapter"] == "../../adapter.py:System"
     assert card["options"] == {"window": 1.6, "units": list(UNITS)}
     assert card["weights"]["embedding"]["path"] == "weights/half/encoder.safetensors"
-    assert card["compression"]["nominal"] == 0.5
+    assert card["compression"]["sparsity"] == 0.5
     said = (lab / "systems" / "made" / "weights" / "half" / "README.md").read_text()
     assert "cosine" in said
     assert "local error" not in said

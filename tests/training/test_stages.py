@@ -127,7 +127,7 @@ def test_pruned_distilled_and_trained_again(lab):
     assert [stage["kind"] for stage in stages] == ["train", "prune", "distil", "train"]
     assert stages[1]["reached"]["parameters"]["all"] == pytest.approx(1 - now.total / full.total)
     card = tomllib.loads((lab / "systems" / "made" / "half.toml").read_text())
-    assert card["compression"]["target"] == {"all": 0.5}
+    assert card["compression"] == {"method": "params", "sparsity": 0.5, "stage": "segmentation"}
     assert card["trained_parts"] == ["tones/train"]
     assert card["options"]["structure"]["feed_forward"] == list(found.structure.feed_forward)
     assert "half" in (folder / "README.md").read_text()
