@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import pickle
@@ -81,7 +82,8 @@ class Ge2eEncoder(nn.Module):
         """What each LSTM layer says of mel power (frames, windows, 40): (frames, windows, units) each."""
         first, *others = self.layers
         # Where training is in bfloat16, not here: the gradients of what reads mel power would be noise.
-        with torch.autocast(mels.device.type, enabled=False):
+        exact = torch.autocast(mels.device.type, enabled=False) if not mels.is_meta else contextlib.nullcontext()
+        with exact:
             states = [first(mels.to(self.dtype))[0]]
         for layer in others:
             states.append(layer(states[-1])[0])
