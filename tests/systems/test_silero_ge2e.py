@@ -58,8 +58,11 @@ def test_the_family_is_the_one_intended() -> None:
         "silero-ge2e-int8-mixed",
         "silero-ge2e-pruned-50",
         "silero-ge2e-pruned-70",
+        "silero-ge2e-pruned-70-distilled",
         "silero-ge2e-spectral",
+        "silero-ge2e-units-50-distilled",
         "silero-ge2e-units-75",
+        "silero-ge2e-units-75-distilled",
         "silero-ge2e-window-0.8",
         "silero-ge2e-window-2.4",
     ]
