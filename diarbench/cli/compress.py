@@ -94,8 +94,8 @@ def compress(
         model = do_recipe(made, place)
     began = registry.choose_systems([made.start.system])[0].card.trained_parts if made.start.system else []
     card = publish(name, made, model, out, recipe.parent, parts=sorted({*began, *_parts(train)}))
-    parameters = sum(parameter.numel() for parameter in model.network.parameters())
-    console().print(f"{card}: {parameters:,} parameters; next: diarbench run -s {card} -d DATASET")
+    size = sum(file.stat().st_size for file in (out / "weights" / name).glob("*.safetensors"))
+    console().print(f"{card}: {size / 1e6:.2f} MB of weights; next: diarbench run -s {card} -d DATASET")
 
 
 def _changed(recipe: Recipe, system: str | None, datasets: list[str]) -> Recipe:
