@@ -29,6 +29,8 @@ class Child:
             code = 1
             try:
                 os.setpgid(0, 0)
+                # Shells start what runs in the background with this signal ignored, and children inherit that.
+                signal.signal(signal.SIGINT, signal.default_int_handler)
                 call()
                 code = 0
             finally:
