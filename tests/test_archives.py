@@ -37,6 +37,13 @@ def member(name: str, kind: bytes, to: str = "") -> tarfile.TarInfo:
     return info
 
 
+@pytest.fixture(params=["PEP 706", "before"], autouse=True)
+def python(request, monkeypatch):
+    """As it is, and as it was before Python 3.11.4."""
+    if request.param == "before":
+        monkeypatch.delattr(tarfile, "data_filter", raising=False)
+
+
 def tree(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 

@@ -134,7 +134,7 @@ def test_a_system_that_dies_in_the_middle_leaves_the_others(lab, session):
 
 def test_stored_outputs_can_not_be_measured(lab, session):
     found = session(lab.system("good", seconds=0.01), lab.system("stored", PLAIN + "\n    timed = False\n"))
-    assert "there is nothing to measure" in found["systems"]["stored"]["error"]
+    assert "nothing to measure" in found["systems"]["stored"]["error"]
     assert found["systems"]["stored"]["speed"]["cpu"]["rtf"] is None
 
 
