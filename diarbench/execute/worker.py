@@ -132,6 +132,7 @@ class Worker:
             audio, described = self._read(recording)
             self._tell(event="call", **names)
             if self._warm_up(adapter, audio):
+                self._randomness.restore()
                 self._tell(event="call", **names)
             call = self._call(adapter, audio)
         except BaseException as error:  # noqa: BLE001  one failing recording leaves the rest
@@ -146,6 +147,7 @@ class Worker:
 
     def _read(self, recording: Recording) -> tuple[Audio, dict[str, Any] | None]:
         """The audio, and which it is. Once it is read, nothing runs beside any more. Raises AudioError, and OSError."""
+        self._beside.do(self._randomness.restore)  # reading draws no random numbers
         if not self._needs_audio:
             self._settle()
             return Audio(recording, np.zeros((1, 0), dtype=np.float32)), None
@@ -213,7 +215,7 @@ class Worker:
             self._complexity = count_system(modules, None, weight_bytes)
         if modules:
             self._recorder, self._counter = CallRecorder(modules), PipelineCounter(modules, networks)
-            self._counter.learn()
+            self._counter.learn([one.duration for task in order.tasks for one in task.recordings])
 
     def _macs(self, call: _Call) -> PipelineMacs | None:
         """What the networks did in the call that counted."""
@@ -241,7 +243,6 @@ class Worker:
     def _call(self, adapter: Adapter, audio: Audio) -> _Call:
         """The call that counts: the clock holds `diarize` and nothing else."""
         device, threads = self._order.device, self._order.threads
-        self._randomness.restore()
         set_threads(threads)
         wait_for_gpu(device)
         seen, busy = look(self._order.mark), cpu_time()

@@ -54,8 +54,9 @@ def look(mark: Path | None) -> Look:
     if mark is None:
         return Look(False, 0)
     try:
-        changed = mark.parent.stat().st_mtime_ns
-        names = [path.name for path in mark.parent.iterdir()]
+        folder = os.path.dirname(mark)
+        changed = os.stat(folder).st_mtime_ns
+        names = os.listdir(folder)
     except OSError:
         return Look(False, 0)
     return Look(mark.name in names and not any(_lives(name) for name in names if name != mark.name), changed)

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -142,9 +142,10 @@ class PipelineCounter:
                 except Exception as error:  # noqa: BLE001  a stranger's module may refuse to be copied in any way
                     self._problems[stage] = f"can't be copied: {one_line(error)}"
 
-    def learn(self) -> None:
+    def learn(self, lengths: Collection[Seconds] = ()) -> None:
         """Find out ahead of the calls how the MACs of the adapter's networks grow with batch and length, in a second
-        or little more. It changes no number, only when it is counted."""
+        or little more; and count those of whole recordings of these lengths where they don't grow evenly. It changes no
+        number, only when it is counted."""
         import torch
 
         self._until = time.perf_counter() + _LEARNING
@@ -158,7 +159,11 @@ class PipelineCounter:
                 except Exception:  # noqa: BLE001  some take one signal at a time, or one length
                     shapes.append(((), ()))
             one, two, shorter = shapes
-            self._growth[stage].learn(one, [(two, _BATCH), (shorter, 0)])
+            if self._growth[stage].learn(one, [(two, _BATCH), (shorter, 0)]):
+                continue
+            for length in sorted(set(lengths)):
+                with contextlib.suppress(Exception), torch.device("meta"):
+                    self._growth[stage].macs(shape_of_call(network.inputs(1, length), {}))
 
     def count(self, calls: Calls, wall: Seconds = 0.0) -> PipelineMacs:
         """MACs by stage of calls that took `wall` seconds. What can't be counted is None, and said."""

@@ -40,8 +40,10 @@ class Growth:
         form, sizes = split(shape)
         return self._calls(form).macs(sizes)
 
-    def learn(self, one: Shape, others: Sequence[tuple[Shape, int]]) -> None:
+    def learn(self, one: Shape, others: Sequence[tuple[Shape, int]]) -> bool:
         """Look for a rule ahead of the first call, from one call and others like it in which one thing grew.
+
+        True where there is one.
 
         With each of `others` comes the number up to which the rule shall hold, or that of the one call if that is more.
         """
@@ -55,7 +57,8 @@ class Growth:
         calls = self._calls(form)
         for several in ([*axes], *([axis] for axis in axes)):
             if several and not _overlap(several) and calls.look(several, sizes, [axes[axis] for axis in several]):
-                return
+                return True
+        return False
 
     def _calls(self, form: Any) -> _Calls:
         if form not in self._forms:

@@ -1,6 +1,6 @@
 """What the harness spends beside `diarize` and reading, in real runs: by the sessions that the runs store.
 
-python tests/benchmarks/harness_cost.py silero-ge2e ami-excerpts-train ami-excerpts-development ami-excerpts-test
+python tests/benchmarks/harness_cost.py silero-ge2e ami-excerpts
 """
 
 from __future__ import annotations
