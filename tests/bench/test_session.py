@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -236,7 +237,7 @@ def test_memory_grows_as_the_system_does(lab, session):
 def test_lengths_that_would_take_hours_are_left_out_and_say_so(lab, session):
     rows = session(lab.system("slow", seconds=0.2), minutes=(40.0,))["systems"]["slow"]["memory"]["lengths"]
     assert rows[0]["resident"] is None
-    assert rows[0]["error"].startswith("left out: one call would take about 40 minutes")
+    assert re.match("left out: one call would take about 4[0-9] minutes", rows[0]["error"])  # 40 on a calm machine
 
 
 STREAMING = """
