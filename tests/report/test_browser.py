@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,14 @@ class Visit:
         page.on("request", lambda request: self.asked.append(request.url))
         page.on("dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss()))
         page.goto(address)
-        page.wait_for_function(DRAWN)
+        self.wait(DRAWN)
+
+    def wait(self, expression: str, seconds: float = 30) -> None:
+        """Until an expression is true. Playwright's own wait evaluates inside the page, which its policy may forbid."""
+        deadline = time.monotonic() + seconds
+        while not self.page.evaluate(expression):
+            assert time.monotonic() < deadline, f"not true after {seconds:g} s: {expression}"
+            time.sleep(0.02)
 
     def column(self, index: int, body: int = 0) -> list[str]:
         """What the visible ranked rows show in one column."""
@@ -183,10 +191,10 @@ def test_columns_come_and_go_with_the_window(visit: Opener, measured: Leaderboar
     seen = visit(measured, viewport={"width": 1280, "height": 800})
     few = seen.page.evaluate(HEADS)
     seen.page.set_viewport_size({"width": 400, "height": 800})
-    seen.page.wait_for_function(f"({HEADS})().length < {len(few)}")
+    seen.wait(f"({HEADS})().length < {len(few)}")
     assert seen.page.evaluate(HEADS)[:4] == ["#", "System", "full", "Δ"]
     seen.page.set_viewport_size({"width": 1280, "height": 800})
-    seen.page.wait_for_function(f"({HEADS})().length === {len(few)}")
+    seen.wait(f"({HEADS})().length === {len(few)}")
     assert seen.page.evaluate(HEADS) == few
 
 
@@ -204,7 +212,7 @@ def test_charts_in_closed_sections_are_drawn_when_they_open(visit: Opener, reali
     seen = visit(realistic)
     assert seen.page.locator("#spread-0 svg").count() == 0
     seen.page.locator("summary", has_text="voices: DER of each recording").click()
-    seen.page.wait_for_function(DRAWN)
+    seen.wait(DRAWN)
     assert seen.page.locator("#spread-0 svg .mark-rect path").count() == 2 * 13  # boxes and medians
     assert seen.page.locator("#spread-0").bounding_box()["width"] > 300
     assert seen.quiet(), seen.said
@@ -220,7 +228,7 @@ def test_hostile_names_are_shown_and_run_nothing(visit: Opener, hostile: Leaderb
     assert boards.SCRIPT in seen.page.locator("#cost-parameters svg").text_content()
     for summary in seen.page.locator("summary").all():
         summary.click()
-    seen.page.wait_for_function(DRAWN)
+    seen.wait(DRAWN)
     seen.page.locator("#cost-parameters svg .points_marks path").first.hover(force=True)
     seen.page.wait_for_selector("#vg-tooltip-element.visible")
     assert boards.SCRIPT in seen.page.locator("#vg-tooltip-element").inner_text()
@@ -250,7 +258,7 @@ def test_the_page_is_never_wider_than_its_window(
     seen = visit(board, viewport={"width": width, "height": 800})
     for summary in seen.page.locator("summary").all():
         summary.click()
-    seen.page.wait_for_function(DRAWN)
+    seen.wait(DRAWN)
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
     assert seen.page.evaluate(f"{BOX}.scrollWidth <= {BOX}.clientWidth") == (width == 1280)
     assert seen.quiet(), seen.said
@@ -259,7 +267,7 @@ def test_the_page_is_never_wider_than_its_window(
 def test_charts_follow_a_window_that_changes(visit: Opener, realistic: Leaderboard) -> None:
     seen = visit(realistic, viewport={"width": 1280, "height": 800})
     seen.page.set_viewport_size({"width": 500, "height": 800})
-    seen.page.wait_for_function("document.querySelector('#cost-parameters svg').clientWidth <= 500")
+    seen.wait("document.querySelector('#cost-parameters svg').clientWidth <= 500")
     assert seen.quiet(), seen.said
 
 
