@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,14 @@ from numpy.typing import NDArray
 from pyannote.audio.core.inference import Inference
 from pyannote.audio.core.model import Model
 from pyannote.audio.core.task import Problem, Resolution, Specifications
+from pyannote.core import SlidingWindow, SlidingWindowFeature
 from torch import Tensor, nn
 from torch.nn import functional
 
 from diarbench.errors import AdapterError
 from diarbench.nn.ge2e import SAMPLE_RATE, Ge2eEncoder, mel_power
+from diarbench.pipelines.signals import Signal, batches, window_starts
 from diarbench.types import Seconds
-
-_BLOCK = 1024  # windows whose decisions lie side by side
 
 
 class SegmentationModel(Model):  # type: ignore[misc]
@@ -151,23 +152,29 @@ class SlidingSegmentation(Inference):  # type: ignore[misc]
             warnings.filterwarnings("ignore", "Model was trained with", UserWarning)  # another window is meant
             super().__init__(model, duration=window, step=hop, skip_aggregation=True, batch_size=batch)
         self.precision = precision
-        self._block, self._used = np.empty((0, 0, 0), dtype=np.float32), 0
+
+    def __call__(self, file: Mapping[str, Any], hook: Any = None) -> SlidingWindowFeature:
+        """Decisions or scores, float32 (windows, frames, speakers), for the `Signal` under "signal"."""
+        signal: Signal = file["signal"]
+        rate = self.model.audio.sample_rate
+        window, hop = round(self.duration * rate), round(self.step * rate)
+        starts, full = window_starts(signal.length, window, hop)
+        # One block from the first batch on: small pieces of memory that stay until the last window would keep the large
+        # ones between them from being given back (0.2 GB for an hour).
+        found: NDArray[np.float32] | None = None
+        done = 0
+        for chosen in batches(starts, full, self.batch_size):
+            scores = self.infer(torch.stack([signal.part(start, start + window) for start in chosen]))
+            if found is None:
+                found = np.empty((len(starts), *scores.shape[1:]), dtype=np.float32)
+            found[done : done + len(scores)] = scores
+            done += len(scores)
+        return SlidingWindowFeature(found, SlidingWindow(start=0.0, duration=self.duration, step=self.step))
 
     def infer(self, chunks: Tensor) -> Any:
-        """Decisions or scores, float32 (windows, frames, speakers), for waveforms (windows, 1, samples)."""
+        """The same for waveforms (windows, 1, samples)."""
         with torch.inference_mode():
             half = self.precision != torch.float32
             with torch.autocast(self.device.type, dtype=self.precision, enabled=half):
                 scores = self.model(chunks.to(self.device))
-            return self._kept(self.conversion(scores.float()).cpu().numpy())
-
-    def _kept(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The same, in a block with those of other batches: they stay until the last window, and small pieces of
-        memory that stay keep the large ones between them from being given back (0.2 GB for an hour)."""
-        windows = len(scores)
-        if self._used + windows > len(self._block) or scores.shape[1:] != self._block.shape[1:]:
-            self._block, self._used = np.empty((max(_BLOCK, windows), *scores.shape[1:]), dtype=np.float32), 0
-        kept = self._block[self._used : self._used + windows]
-        kept[...] = scores
-        self._used += windows
-        return kept
+            return self.conversion(scores.float()).cpu().numpy()

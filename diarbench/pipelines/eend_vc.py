@@ -21,12 +21,13 @@ from pyannote.audio.core.plda import PLDA
 from pyannote.audio.pipelines.speaker_diarization import SpeakerDiarization
 from pyannote.core import Annotation, SlidingWindowFeature
 
-from diarbench.errors import AudioError, InputError, MissingRequirementError, did_you_mean
+from diarbench.errors import InputError, MissingRequirementError, did_you_mean
 from diarbench.measure import stage
 from diarbench.pipelines.eend_clustering import RuledAhc, RuledVbx, load_plda
 from diarbench.pipelines.eend_networks import SlidingSegmentation
 from diarbench.pipelines.eend_recipes import Ahc, Recipe, Vbx, find_recipe
 from diarbench.pipelines.embedding_pool import PooledEmbedder, Window, shortest_mask, slot_masks
+from diarbench.pipelines.signals import Signal, SignalInFile, SignalInMemory
 from diarbench.pipelines.stitching import annotation_from_frames, majority, most_active, summed_activations
 from diarbench.types import Seconds, Turns
 
@@ -43,8 +44,8 @@ class EendVc:
     caches). `precision` is "fp32" or "bf16" (autocast; the features and the pooling of embeddings stay single).
 
     With the rules of pyannote.audio 4.0.7 the turns are those of its own pipeline, as long as rounding is the same
-    (`embedding_pool`): VBx can make much of a difference of 1e-7. Memory grows with the recording by its samples, by
-    one number per window, slot and frame, and by the square of the embeddings that form clusters: SciPy's linkage holds
+    (`embedding_pool`): VBx can make much of a difference of 1e-7. Memory grows with the recording by one
+    number per window, slot and frame, and by the square of the embeddings that form clusters: SciPy's linkage holds
     the distance of every pair twice.
 
     Raises NotFoundError for an unknown recipe, MissingRequirementError where VBx has no PLDA model, InputError for
@@ -113,17 +114,29 @@ class EendVc:
         rate than the networks', no samples, or such as are not finite; InputError for hints that contradict each
         other, or that the recipe's rules don't heed.
         """
-        _check_hints(self.recipe, speakers, min_speakers, max_speakers)
-        if speakers is None and min_speakers is None and max_speakers is None:
-            min_speakers, max_speakers = self.recipe.min_speakers, self.recipe.max_speakers
-        waveform = _one_channel(samples, sample_rate, self.sample_rate)
+        hints = _hints(self.recipe, speakers, min_speakers, max_speakers)
+        return self._diarize(SignalInMemory(samples, sample_rate, self.sample_rate), hints)
+
+    def diarize_file(
+        self,
+        path: Path,
+        *,
+        channel: str | int | None = None,
+        speakers: int | None = None,
+        min_speakers: int | None = None,
+        max_speakers: int | None = None,
+    ) -> Turns:
+        """The same for an audio file, read window by window: its signal is never in memory as a whole.
+
+        `channel` is "first", "mix" (the mean) or a number where the file has several. Reading is part of the time that
+        this takes. Raises AudioError also where the file can't be read.
+        """
+        hints = _hints(self.recipe, speakers, min_speakers, max_speakers)
+        return self._diarize(SignalInFile(path, self.sample_rate, channel), hints)
+
+    def _diarize(self, signal: Signal, hints: Mapping[str, int | None]) -> Turns:
         with without_tf32(self._pipeline.device):
-            output = self._pipeline.apply(
-                {"waveform": waveform, "sample_rate": sample_rate, "uri": "recording"},
-                num_speakers=speakers,
-                min_speakers=min_speakers,
-                max_speakers=max_speakers,
-            )
+            output = self._pipeline.apply({"signal": signal, "uri": "recording"}, **hints)
         return Turns.from_annotation(output.speaker_diarization)
 
 
@@ -186,10 +199,13 @@ class _Pipeline(SpeakerDiarization):  # type: ignore[misc]
                 warnings.simplefilter("ignore")
                 shortest = shortest_mask(frames, self._embedding.min_num_samples, samples)
 
+        signal: Signal = file["signal"]
+        rate = self._embedding.sample_rate
+
         def each_window() -> Iterator[Window]:
             for chunk, decisions in binary_segmentations:
-                waveform, _ = self._audio.crop(file, chunk, mode="pad")
-                yield Window(waveform, slot_masks(decisions, exclude_overlap=exclude_overlap, shortest=shortest))
+                masks = slot_masks(decisions, exclude_overlap=exclude_overlap, shortest=shortest)
+                yield Window(signal.part(round(chunk.start * rate), round(chunk.end * rate)), masks)
 
         with stage("embedding"):
             return self._pooled(each_window(), (windows, slots))
@@ -253,7 +269,8 @@ def _device(name: str) -> torch.device:
     return place
 
 
-def _check_hints(recipe: Recipe, speakers: int | None, least: int | None, most: int | None) -> None:
+def _hints(recipe: Recipe, speakers: int | None, least: int | None, most: int | None) -> dict[str, int | None]:
+    """What pyannote.audio is told of the number of speakers; raises InputError for hints that it can't heed."""
     hints = {"speakers": speakers, "min_speakers": least, "max_speakers": most}
     given = {name: value for name, value in hints.items() if value is not None}
     for name, value in given.items():
@@ -265,20 +282,9 @@ def _check_hints(recipe: Recipe, speakers: int | None, least: int | None, most: 
         raise InputError(f"min_speakers, {least}, is above max_speakers, {most}; change one of them")
     if given and isinstance(recipe.clustering, Vbx) and not recipe.rules.hints_bind_vbx:
         raise InputError(f"these rules' VBx heeds no {next(iter(given))}; set hints_bind_vbx, or give no hint")
-
-
-def _one_channel(samples: NDArray[np.float32], rate: int, wanted: int) -> torch.Tensor:
-    """The signal as float32 (1, samples), uncopied where it is that already."""
-    if rate != wanted:
-        raise AudioError(f"the networks take {wanted} Hz and the signal has {rate} Hz; resample it first")
-    signal = samples[None] if samples.ndim == 1 else samples
-    if signal.ndim != 2 or signal.shape[0] != 1 or signal.shape[1] == 0:
-        raise AudioError(f"a signal of one channel was expected, (samples,) or (1, samples); got shape {samples.shape}")
-    if not np.isfinite([signal.min(), signal.max()]).all():  # a NaN is either
-        raise AudioError("the signal has samples that are not finite; decode it again")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)  # nobody writes to it
-        return torch.from_numpy(np.ascontiguousarray(signal, dtype=np.float32))
+    if not given:
+        least, most = recipe.min_speakers, recipe.max_speakers
+    return {"num_speakers": speakers, "min_speakers": least, "max_speakers": most}
 
 
 @contextlib.contextmanager

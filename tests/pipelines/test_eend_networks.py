@@ -11,6 +11,7 @@ from torch import nn
 from diarbench.errors import AdapterError
 from diarbench.nn.ge2e import Ge2eEncoder, mel_power
 from diarbench.pipelines.eend_networks import Ge2eEmbedding, SegmentationModel, SlidingSegmentation
+from diarbench.pipelines.signals import SignalInMemory
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_sliding(precision):
     """Windows at any hop, the last one filled up; decisions of 0 and 1."""
     model = small_segmentation(window=4.0)
     sliding = SlidingSegmentation(model, window=2.0, hop=0.5, batch=3, precision=precision)
-    found = sliding({"waveform": torch.from_numpy(voices(5.2))[None], "sample_rate": RATE})
+    found = sliding({"signal": SignalInMemory(voices(5.2), RATE, RATE)})
     assert found.data.shape == (8, 99, 4)
     assert found.data.dtype == np.float32
     assert set(np.unique(found.data)) == {0.0, 1.0}

@@ -7,6 +7,7 @@ import os
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from random_networks import RATE, pyannote_pipeline, resnet, small_segmentation, voices
 
@@ -207,6 +208,17 @@ def test_stages_are_marked(ours, speech):
     with measured_stages() as clock:
         ours.diarize(speech, RATE)
     assert set(clock.seconds) == {"segmentation", "embedding", "clustering", "reconstruction"}
+
+
+def test_a_file_gives_the_same(ours, speech, tmp_path):
+    """Read window by window; the file holds every bit of the signal, and a silent channel beside it."""
+    path = tmp_path / "speech.wav"
+    soundfile.write(path, np.stack([speech, 0 * speech], axis=1), RATE, subtype="FLOAT")
+    expected = rttm(ours.diarize(speech, RATE))
+    assert expected.count("SPEAKER") > 5
+    assert rttm(ours.diarize_file(path, channel="first")) == expected
+    assert failing(AudioError, lambda: ours.diarize_file(path)).startswith(f"{path}: has 2 channels")
+    assert "no such audio file" in failing(AudioError, lambda: ours.diarize_file(tmp_path / "none.wav"))
 
 
 def test_read_only_samples_are_not_copied(ours, speech):
