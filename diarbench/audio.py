@@ -21,6 +21,8 @@ AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".w64", ".rf64", ".a
 # means that audio is missing.
 _TOLERANCE = {".mp3": 0.1}  # s
 
+_BLOCK = 1 << 20  # samples of each channel that are decoded at once
+
 _MARGIN = 0.05  # s on both sides of a part that is resampled: longer than the filter
 
 # A header outside of this is damaged: resampling 1 Hz to 16 kHz would fill the memory.
@@ -85,8 +87,6 @@ def decode(recording: Recording) -> Audio:
     Raises AudioError where the file can't be decoded, holds less than its header promises, or samples that are no
     numbers (NaN, infinity: a float WAV may).
     """
-    import soundfile
-
     if recording.path is None:
         raise AudioError(
             f"{recording.id}: this dataset has no audio; only systems that replay stored outputs run on it"
@@ -94,19 +94,40 @@ def decode(recording: Recording) -> Audio:
     header = read_header(recording.path)
     check_channels(recording.path, header.channels, recording.channel)
     try:
-        samples, rate = soundfile.read(str(recording.path), dtype="float32", always_2d=True)
+        signal = _read_signal(recording.path, recording.channel)
     except (RuntimeError, OSError) as error:
         raise AudioError(f"{recording.path}: decoding failed ({_reason(error)})") from error
+    rate = header.sample_rate
     tolerance = _TOLERANCE.get(recording.path.suffix.lower(), 0.0)
-    if len(samples) / rate < header.duration - tolerance - 1 / rate:
+    if signal.shape[1] / rate < header.duration - tolerance - 1 / rate:
         raise AudioError(
             f"{recording.path}: truncated: the header promises {header.duration:.3f} s, "
-            f"{len(samples) / rate:.3f} s could be decoded"
+            f"{signal.shape[1] / rate:.3f} s could be decoded"
         )
-    signal = _select_channels(samples.T, recording.channel)
-    if not np.isfinite(signal).all():
+    if rate != recording.sample_rate:
+        signal = resample(signal, rate, recording.sample_rate)
+    if not _finite(signal):
         raise AudioError(f"{recording.path}: holds samples that are no numbers (NaN or infinity)")
-    return Audio(recording, resample(signal, rate, recording.sample_rate))
+    signal.flags.writeable = False
+    return Audio(recording, signal)
+
+
+def _read_signal(path: Path, rule: str | int | None) -> Samples:
+    """(1, samples) by the channel rule, block by block: the other channels of a file are never held whole."""
+    import soundfile
+
+    with soundfile.SoundFile(str(path)) as file:
+        signal = np.empty((1, file.frames), dtype=np.float32)
+        found = 0
+        while len(block := file.read(min(_BLOCK, file.frames - found), dtype="float32", always_2d=True)):
+            signal[:, found : found + len(block)] = _select_channels(block.T, rule)
+            found += len(block)
+    return signal[:, :found]
+
+
+def _finite(signal: Samples) -> bool:
+    """Whether all samples are numbers; their least and greatest say it, without a mask as long as the signal."""
+    return signal.size == 0 or bool(np.isfinite([signal.min(), signal.max()]).all())
 
 
 def decode_part(recording: Recording, start: Seconds, samples: int) -> NDArray[np.float32]:

@@ -127,6 +127,22 @@ def test_channels_survive_resampling_apart(tmp_path):
     assert np.abs(decode(recording(tmp_path / "a.wav", channel=1)).samples).max() > 0.9
 
 
+@pytest.mark.parametrize(("rule", "channels"), [("first", 8), ("mix", 8), (5, 8), (None, 1)])
+def test_block_by_block_is_as_the_whole(rule, channels, tmp_path, monkeypatch):
+    path = tmp_path / "a.wav"
+    samples = np.random.default_rng(0).normal(scale=0.1, size=(1037, channels)).astype(np.float32)
+    soundfile.write(path, samples, 16000, subtype="FLOAT")
+    recording = Recording("a", path, 1037 / 16000, 16000, rule)
+    whole = decode(recording).samples
+    monkeypatch.setattr("diarbench.audio._BLOCK", 100)
+    blocks = decode(recording).samples
+    assert np.array_equal(whole, blocks)
+    expected = samples.T.mean(axis=0, dtype=np.float32) if rule == "mix" else samples.T[rule if rule == 5 else 0]
+    assert np.array_equal(whole[0], expected)
+    assert not whole.flags.writeable
+    assert whole.flags.c_contiguous
+
+
 @pytest.mark.parametrize("rule", ["first", "mix", 0, None])
 def test_one_channel_suits_every_rule(tmp_path, write_audio, rule):
     samples = write_audio(tmp_path / "a.wav", subtype="FLOAT")
