@@ -206,14 +206,14 @@ DYING_READER = """
 import os, sys, time
 if "diarbench.execute.worker" in sys.orig_argv:
     import soundfile
-    read, replace = soundfile.read, os.replace
-    def dying(path, **how):
-        if path.endswith("b.wav"):
+    read, replace = soundfile.SoundFile.read, os.replace
+    def dying(file, *how, **more):
+        if file.name.endswith("b.wav"):
             until = time.monotonic() + 10
             while not os.path.exists(os.environ["SEEN"]) and time.monotonic() < until:
                 time.sleep(0.01)
             os._exit(7)
-        return read(path, **how)
+        return read(file, *how, **more)
     def seen(source, target):
         if os.environ["WHEN"] == "stored":
             replace(source, target)
@@ -222,7 +222,7 @@ if "diarbench.execute.worker" in sys.orig_argv:
             time.sleep(0.3 if os.environ["WHEN"] == "stored" else 1000)
         if os.environ["WHEN"] != "stored":
             replace(source, target)
-    soundfile.read, os.replace = dying, seen
+    soundfile.SoundFile.read, os.replace = dying, seen
 """
 
 

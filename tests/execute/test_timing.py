@@ -81,7 +81,7 @@ if "diarbench.execute.worker" in sys.orig_argv:
             time.sleep(0.3)
             return function(*arguments, **named)
         return instead
-    soundfile.read = slow(soundfile.read)
+    soundfile.SoundFile.read = slow(soundfile.SoundFile.read)
 """
 
 

@@ -125,11 +125,11 @@ SLOW_DECODING = """
 import sys, time
 if "diarbench.execute.worker" in sys.orig_argv:
     import soundfile
-    read = soundfile.read
+    read = soundfile.SoundFile.read
     def slow(*arguments, **named):
         time.sleep(0.7)
         return read(*arguments, **named)
-    soundfile.read = slow
+    soundfile.SoundFile.read = slow
 """
 
 
