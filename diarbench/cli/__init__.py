@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
@@ -56,8 +57,16 @@ def _options(
 
 def main() -> None:
     """Run the command line; a wrong request is one line on standard error and exit code 2."""
+    # Not app(...): that prints a wrong option in four lines, and takes Ctrl-C and closed pipes for itself.
+    command = typer.main.get_command(app)
     try:
-        app(args=spread(sys.argv[1:]), prog_name="diarbench")
+        with command.make_context("diarbench", spread(sys.argv[1:])) as context:
+            command.invoke(context)
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
+    except _USAGE_ERROR as error:
+        sys.stderr.write(_usage(error))
+        sys.exit(2)
     except DiarbenchError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
@@ -68,6 +77,22 @@ def main() -> None:
         # The reader of our output went away (`diarbench list | head`); nothing is left to say to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
+
+
+# Typer may bring click along or import it; either way what it raises for wrong options is its BadParameter's parent.
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+
+
+def _usage(error: Any) -> str:
+    """What is wrong with options, in a line; the help as it is, where a verb that needs one has no argument."""
+    context = error.ctx
+    if context is not None and error.message == context.get_help():
+        return f"{error.message}\n"
+    text = " ".join(error.format_message().split()).removesuffix(".")
+    verb = [word for word in sys.argv[1:2] if not word.startswith("-")]
+    path = context.command_path if context is not None else " ".join(["diarbench", *verb])
+    end = "" if text.endswith("?") else ";"
+    return f"error: {text[:1].lower()}{text[1:]}{end} `{path} --help` shows what it takes\n"
 
 
 # Options of `score` that take several words, so that a shell's wildcard works: -r ref/*.rttm

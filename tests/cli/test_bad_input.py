@@ -130,3 +130,46 @@ def test_results_that_can_not_be_written(diarbench, here):
     assert answer.code == 2
     assert answer.err.splitlines()[-1].startswith("error: runs")
     assert Path("runs").read_text() == "a file where the folder should be"
+
+
+@pytest.mark.parametrize(
+    ("words", "says", "helped"),
+    [
+        ("run --lmit 2", "no such option: --lmit", "run"),
+        ("run --limit 0", "'--limit'", "run"),
+        ("run --limit x", "'--limit'", "run"),
+        ("run --rule", "'--rule'", "run"),
+        ("run a b", "unexpected extra argument", "run"),
+        ("report --format pdf", "'--format'", "report"),
+        ("score", "'--reference'", "score"),
+        ("check", "CARD", "check"),
+        ("new system", "name", "new system"),
+        ("data nosuch", "no such command 'nosuch'", "data"),
+        ("nosuch", "no such command 'nosuch'", ""),
+        ("--nosuch", "no such option: --nosuch", ""),
+    ],
+)
+def test_wrong_options_are_one_line(diarbench, here, words: str, says: str, helped: str):
+    answer = diarbench(*words.split())
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith("error: ")
+    assert says in answer.err
+    assert answer.err.endswith(f"`{' '.join(['diarbench', *helped.split()])} --help` shows what it takes\n")
+    assert answer.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", ["", "new", "data"])
+def test_a_verb_without_its_words_shows_the_help(diarbench, here, words: str):
+    answer = diarbench(*words.split())
+    assert answer.code == 2
+    assert answer.err.startswith(f"Usage: {' '.join(['diarbench', *words.split()])} ")
+    assert "error:" not in answer.err
+
+
+def test_stopping_is_told(diarbench, here, monkeypatch):
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("diarbench.plan.plan", stop)
+    answer = diarbench("run", "-s", "good", "-d", "mine")
+    assert (answer.code, answer.err) == (130, "\nstopped; what is done is kept: the same command goes on from here\n")
