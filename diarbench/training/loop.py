@@ -29,7 +29,7 @@ from diarbench.training.windows import Batch
 
 SCHEDULES = ("constant", "linear", "cosine")
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-_FORMAT = 1  # of checkpoint.pt
+_FORMAT = 2  # of checkpoint.pt
 _NORMS = 1000  # gradient norms that automatic clipping looks back on, as in DiariZen
 
 
@@ -47,7 +47,7 @@ class Settings:
     precision: str = "fp32"
     validate_every: int = 500  # steps
     average: int = 1  # states with the lowest validation loss whose mean is the result; 0: the last one
-    patience: int | None = None  # validations without a lower loss, after which training ends
+    patience: int | None = None  # validations without a lower loss, after which training ends; of states that count
     log_every: int = 20  # steps
     seed: int = 3407
 
@@ -105,7 +105,7 @@ class Task(Protocol):
         """Measures over the development windows, "loss" among them; the network is in evaluation mode."""
 
     def counts(self, step: int) -> bool:
-        """Whether a state of this step may be chosen: pruning has none before its target is in effect."""
+        """Whether a state of this step may be chosen, and patience counts: in pruning, not while the target grows."""
 
 
 class Watcher(Protocol):
@@ -179,8 +179,8 @@ class _Run:
         self.scaler = GradScaler(device.type, enabled=settings.precision == "fp16")
         self.step, self.stopped, self.seconds = 0, False, 0.0
         self.norms: deque[float] = deque(maxlen=_NORMS)
-        self.best: list[tuple[float, int]] = []  # (loss, step), lowest first
-        self.since_best = 0
+        self.best: list[tuple[float, int]] = []  # (loss, step), lowest first, as many as are averaged
+        self.lowest, self.since_best = math.inf, 0  # loss, and validations since then
         self.log = _Log(folder / "log.csv")
         torch.manual_seed(settings.seed)
 
@@ -231,18 +231,25 @@ class _Run:
         """Measure the network as it is, and remember it where it is among the best."""
         measures = self._measure(batches)
         self.log.add({"step": self.step, "kind": "development", "seconds": round(self.seconds, 2)} | dict(measures))
-        if not self.task.counts(self.step) or not self.settings.average:
+        if not self.task.counts(self.step):
             return measures
-        lowest = self.best[0][0] if self.best else math.inf
-        self.since_best = 0 if measures["loss"] < lowest else self.since_best + 1
-        ranked = sorted([*self.best, (measures["loss"], self.step)])
-        if (measures["loss"], self.step) in ranked[: self.settings.average]:
+        if measures["loss"] < self.lowest:
+            self.lowest, self.since_best = measures["loss"], 0
+        else:
+            self.since_best += 1
+        self.stopped = self.settings.patience is not None and self.since_best >= self.settings.patience
+        if self.settings.average:
+            self._keep(measures["loss"])
+        return measures
+
+    def _keep(self, loss: float) -> None:
+        """Remember the state as it is where it is among the best."""
+        ranked = sorted([*self.best, (loss, self.step)])
+        if (loss, self.step) in ranked[: self.settings.average]:
             _write(self._state_path(self.step), {"state": self.task.network.state_dict()})
         for _, step in ranked[self.settings.average :]:
             self._state_path(step).unlink(missing_ok=True)
         self.best = ranked[: self.settings.average]
-        self.stopped = self.settings.patience is not None and self.since_best >= self.settings.patience
-        return measures
 
     def _measure(self, batches: Iterator[Batch]) -> Mapping[str, float]:
         network = self.task.network
@@ -267,6 +274,7 @@ class _Run:
                 "seconds": self.seconds,
                 "norms": list(self.norms),
                 "best": [list(pair) for pair in self.best],
+                "lowest": self.lowest,
                 "since_best": self.since_best,
                 "network": self.task.network.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
@@ -285,13 +293,14 @@ class _Run:
         saved = read_states(path)
         if saved.get("format") != _FORMAT or saved.get("identity") != self.identity:
             raise InputError(
-                f"{path}: belongs to another training (the recipe, its data or diarbench changed): move its folder "
-                "away to begin anew"
+                f"{path}: belongs to another training: the recipe, its data, the weights it begins with, --steps, "
+                "--threads, --device, torch or diarbench changed; move its folder away to begin anew, or say another "
+                "--name"
             )
         self.step, self.stopped, self.seconds = saved["step"], saved["stopped"], saved["seconds"]
         self.norms.extend(saved["norms"])
         self.best = [(loss, step) for loss, step in saved["best"]]
-        self.since_best = saved["since_best"]
+        self.lowest, self.since_best = saved["lowest"], saved["since_best"]
         self.task.network.load_state_dict(saved["network"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])

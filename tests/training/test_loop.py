@@ -120,16 +120,65 @@ def test_the_result_is_the_mean_of_the_best(tmp_path, windows):
     assert len(list(tmp_path.glob("best-*.pt"))) == 2
 
 
-def test_patience_ends_it(tmp_path, windows):
-    trained, _, _ = learn(tmp_path, windows, steps=40, validate_every=2, patience=2, clip=1e-9, average=1)
-    # With gradients clipped to nothing only weight decay moves anything: no lower loss that counts for long.
-    assert trained.steps <= 40
+class Scripted:
+    """Learns nothing; its validation losses are given, and count from a step on."""
+
+    def __init__(self, losses, first):
+        self.network, self.losses, self.first, self.step = torch.nn.Linear(2, 2), losses, first, 0
+
+    def groups(self):
+        return [{"params": list(self.network.parameters()), "lr": 1e-3}]
+
+    def loss(self, batch, step):
+        self.step = step + 1
+        return Losses(self.network.weight.square().sum())
+
+    def validate(self, batches):
+        return {"loss": self.losses[self.step - 1]}
+
+    def counts(self, step):
+        return step >= self.first
+
+
+def scripted(folder, windows, losses, *, first=0, stop=None, **settings):
+    grid = Grid(400, 320, 2)
+    return train(
+        Scripted(losses, first),
+        lambda number: windows[0].shuffled(batch=1, seed=1, grid=grid, first=number),
+        lambda: iter(()),
+        Settings(len(losses), batch=1, validate_every=1, patience=2, **settings),
+        folder,
+        identity="a",
+        watcher=Watcher(stop),
+        checkpoint_every=0.0,
+    )
+
+
+@pytest.mark.parametrize("average", [0, 1, 3])
+def test_patience_ends_it_whether_or_not_states_are_averaged(tmp_path, windows, average):
+    losses = [5.0, 4.0, 4.5, 3.0, 3.0, 3.5, 1.0, 1.0]
+    assert scripted(tmp_path, windows, losses, average=average).steps == 6
+    assert len(list(tmp_path.glob("best-*.pt"))) == average
+
+
+@pytest.mark.parametrize("stop", [3, 5])
+def test_patience_goes_on_counting_where_training_was_stopped(tmp_path, windows, stop):
+    losses = [5.0, 3.0, 4.0, 2.0, 2.0, 2.0, 1.0]
+    with pytest.raises(StopNow):
+        scripted(tmp_path, windows, losses, stop=stop, average=0)
+    assert scripted(tmp_path, windows, losses, average=0).steps == 6
+
+
+def test_patience_counts_only_what_may_be_chosen(tmp_path, windows):
+    """While a target grows losses rise: the low ones before say nothing of what comes after."""
+    losses = [1.0, 2.0, 3.0, 5.0, 4.0, 4.5, 4.5, 3.0]
+    assert scripted(tmp_path, windows, losses, first=4, average=0).steps == 7
 
 
 def test_another_training_is_not_gone_on_with(tmp_path, windows):
     with pytest.raises(StopNow):
         learn(tmp_path, windows, stop=3)
-    with pytest.raises(InputError, match="belongs to another training"):
+    with pytest.raises(InputError, match="belongs to another training.*--steps.*--threads.*--device.*torch"):
         learn(tmp_path, windows, identity="b")
 
 
