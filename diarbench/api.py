@@ -6,12 +6,12 @@ import math
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast, get_args
 
 from diarbench.errors import InputError, did_you_mean
 from diarbench.rttm import merge_spans
@@ -22,6 +22,8 @@ from diarbench.types import MAX_TIME, Seconds, Spans, Turns
 if TYPE_CHECKING:
     import pandas
     from pyannote.core import Annotation, Timeline
+
+    from diarbench.leaderboard import Leaderboard
 
     OneSide: TypeAlias = Turns | Annotation | Iterable[tuple[float, float, object]] | str | Path
     OneRegion: TypeAlias = Timeline | Iterable[tuple[float, float]] | str | Path
@@ -37,6 +39,10 @@ _REGIONS = {
     "turns": "scored from the first to the last turn of both sides",
     "reference": "scored from the first to the last turn of the reference",
 }
+
+# A hypothesis that ends so many times as late as all that is known of its recording is on another clock: milliseconds
+# make 1000, hundredths 100, frames of 20 ms 50. The minute spares short recordings, where a system may overshoot.
+_FAR_TIMES, _FAR_LEAST = 10.0, 60.0
 
 # What turns are called that come without the id of a recording.
 _UNNAMED = "recording"
@@ -74,6 +80,13 @@ class Total:
         return wrong / recordings if recordings else None
 
 
+class Beyond(NamedTuple):
+    """Where a hypothesis ends, and where its reference and its scoring region do (s)."""
+
+    hypothesis: Seconds
+    known: Seconds
+
+
 @dataclass(frozen=True, slots=True)
 class Scores:
     """What `score` returns: everything by the name of the rule."""
@@ -84,6 +97,7 @@ class Scores:
     recordings: Mapping[str, Mapping[str, FileScore]]  # by recording, then by rule
     absent: tuple[str, ...]  # recordings without a hypothesis: all their speech is missed
     left_out: tuple[str, ...]  # hypotheses without a reference: not scored
+    beyond: Mapping[str, Beyond] = field(default_factory=dict)  # recordings whose hypothesis ends far too late
 
     @property
     def region_in_words(self) -> str:
@@ -92,16 +106,20 @@ class Scores:
 
     @property
     def notes(self) -> list[str]:
-        """What was missing on one side, in sentences."""
+        """What was missing on one side, or can't be in seconds, in sentences."""
         notes = []
         if self.left_out:
-            notes.append(
-                f"{len(self.left_out)} hypotheses have no reference and are left out ({self.left_out[0]}, ...)"
-            )
+            notes.append(f"{len(self.left_out)} hypotheses have no reference and are left out ({_some(self.left_out)})")
         if self.absent:
             notes.append(
                 f"{len(self.absent)} recordings have no hypothesis; all their speech counts as missed "
-                f"({self.absent[0]}, ...)"
+                f"({_some(self.absent)})"
+            )
+        if self.beyond:
+            name, ends = next(iter(self.beyond.items()))
+            notes.append(
+                f"{len(self.beyond)} hypotheses end far too late ({name}: at {ends.hypothesis:g} s, its reference and "
+                f"scoring region at {ends.known:g} s); turns are in seconds, are these milliseconds?"
             )
         return notes
 
@@ -145,7 +163,8 @@ def score(
     with "reference" (as md-eval). Rules are names, such as "fair", or texts, such as "collar=0.1,overlap=skip".
 
     A recording without a hypothesis counts as missed, and a hypothesis without a reference does not count; both are
-    warned of. Raises InputError for what can't be scored.
+    warned of, and so are hypotheses that end so late that they can't be in seconds. Raises InputError for what can't
+    be scored, which is also where no hypothesis has the id of a reference.
 
     >>> import diarbench
     >>> reference = [(0.0, 10.0, "Anna"), (10.0, 20.0, "Ben")]
@@ -184,13 +203,14 @@ def score_sides(
     region: Region = "turns",
     also: Iterable[str] = (),
     reference_from: object = "the reference",
+    hypothesis_from: object = "the hypothesis",
     uem_from: object = "the uem",
 ) -> Scores:
     """Scores of turns that are read already, by recording id; see `score`.
 
     The recordings are those with a reference, and those with a scoring region and a hypothesis: a UEM alone says that
     a recording counts, even where nobody speaks in it. `also` names more (what another system has hypotheses for).
-    Raises InputError, which says where references and regions came from.
+    Raises InputError, which says where turns and regions came from.
     """
     if region not in get_args(Region):
         raise InputError(f"no region {region!r}{did_you_mean(region, get_args(Region))}")
@@ -200,6 +220,8 @@ def score_sides(
     ids = sorted(set(references) | ({*hypotheses, *also} & set(uem or ())))
     if not any(len(turns) for turns in references.values()) and not set(ids) & {*hypotheses, *also}:
         raise InputError(f"{reference_from}: no recordings in the references")
+    if references and not references.keys() & hypotheses.keys():
+        raise InputError(_nothing_shared(references, hypotheses, reference_from, hypothesis_from))
     if uem is not None and (without := [name for name in ids if name not in uem]):
         raise InputError(f"{uem_from}: no scoring region for the recording {without[0]!r}")
     nobody = Turns.of([])
@@ -216,6 +238,43 @@ def score_sides(
         recordings={id: {rule: column[i] for rule, column in columns.items()} for i, id in enumerate(ids)},
         absent=tuple(name for name in ids if name not in hypotheses and len(references.get(name, nobody))),
         left_out=tuple(sorted(set(hypotheses) - set(ids))),
+        beyond=_beyond(references, {name: hypotheses[name] for name in ids if name in hypotheses}, uem or {}),
+    )
+
+
+def board_of(systems: Mapping[str, Scores], *, name: str = "recordings") -> Leaderboard:
+    """Scores of several systems as a leaderboard of one dataset, ranked by their first rule.
+
+    For `diarbench.compare.compare`. What a system has no hypothesis for counts as never run: it then has no rank.
+    Raises InputError for no systems, or where they have not been scored by the same rules over the same region.
+    """
+    import diarbench
+    from diarbench.leaderboard import Column, Entry, Score, rank
+
+    if not systems:
+        raise InputError("no systems were given")
+    some = next(iter(systems.values()))
+    if any((one.rules, one.region) != (some.rules, some.region) for one in systems.values()):
+        raise InputError("systems that are held against each other need the same rules and the same region")
+    ids = tuple(sorted({id for one in systems.values() for id in one.recordings}))
+    column = Column(name, name, "", False, "", ids, len(ids), 0.0)
+    entries = []
+    for system, one in systems.items():
+        times = {
+            id: {rule: score.times for rule, score in by_rule.items()}
+            for id, by_rule in one.recordings.items()
+            if id not in one.absent
+        }
+        scores = {name: Score(times, {}, tuple(id for id in ids if id not in times))}
+        entries.append(Entry(system, system, None, {}, scores, {}, None))
+    return rank(
+        entries,
+        title=name,
+        columns=[column],
+        rules=some.rules,
+        rule=some.rules[0],
+        machines={},
+        version=diarbench.__version__,
     )
 
 
@@ -285,6 +344,56 @@ def _collar(text: str, rule: str) -> Seconds:
             f"the scoring rule {rule!r}: collar is in seconds on each side, from 0 to {_MAX_COLLAR:g}, such as 0.25"
         )
     return collar
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first name, and whether there are more."""
+    return names[0] if len(names) == 1 else f"{names[0]}, ..."
+
+
+def _nothing_shared(
+    references: Iterable[str], hypotheses: Iterable[str], reference_from: object, hypothesis_from: object
+) -> str:
+    """What is wrong where no id is on both sides; with a hint where ids differ by their ending or by case only."""
+    ours, theirs = sorted(references), sorted(hypotheses)
+    if not theirs:
+        return f"{hypothesis_from}: no recordings in the hypotheses"
+    said = (
+        f"no hypothesis has the id of a reference: {reference_from} has {_some(ours)}, {hypothesis_from} has "
+        f"{_some(theirs)}"
+    )
+    for what, changed in (
+        ("case", str.casefold),
+        ("ending", _stem),
+        ("case and ending", lambda id: _stem(id.casefold())),
+    ):
+        by_stem = {changed(id): id for id in reversed(ours)}
+        for id in theirs:
+            if changed(id) in by_stem:
+                return f"{said}; {by_stem[changed(id)]} and {id} differ by {what} only: rename one side"
+    return said
+
+
+def _stem(recording_id: str) -> str:
+    """The id without what follows its last dot."""
+    return recording_id.rpartition(".")[0] or recording_id
+
+
+def _beyond(
+    references: Mapping[str, Turns], hypotheses: Mapping[str, Turns], uem: Mapping[str, Spans]
+) -> dict[str, Beyond]:
+    """Hypotheses that end so far after reference and scoring region that they can't be on the same clock."""
+    found = {}
+    for name, turns in hypotheses.items():
+        reference = references.get(name)
+        ends = [float(reference.ends.max())] if reference is not None and len(reference) else []
+        ends += [end for _, end in uem.get(name, ())]
+        if not (ends and len(turns)):
+            continue
+        end, known = float(turns.ends.max()), max(ends)
+        if end > _FAR_TIMES * known and end > known + _FAR_LEAST:
+            found[name] = Beyond(end, known)
+    return found
 
 
 def _extent(turns: Turns) -> Spans:

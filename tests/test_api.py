@@ -107,16 +107,36 @@ def test_to_frame():
 
 
 def test_what_is_missing_on_one_side_is_warned_of():
-    with pytest.warns(UserWarning, match="1 recordings have no hypothesis; all their speech counts as missed \\(b"):
+    with pytest.warns(UserWarning, match="1 recordings have no hypothesis; all their speech counts as missed \\(b\\)"):
         scores = diarbench.score({"a": REFERENCE, "b": REFERENCE}, {"a": REFERENCE})
     assert scores.absent == ("b",)
     assert scores.overall["full"].times.missed == pytest.approx(20)
-    with pytest.warns(UserWarning, match="1 hypotheses have no reference and are left out \\(c"):
+    with pytest.warns(UserWarning, match="1 hypotheses have no reference and are left out \\(c\\)"):
         scores = diarbench.score({"a": REFERENCE}, {"a": REFERENCE, "c": REFERENCE})
     assert scores.left_out == ("c",)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         diarbench.score({"a": REFERENCE, "b": []}, {"a": REFERENCE})  # nobody spoke, nobody was found
+
+
+def test_no_shared_id_is_an_error():
+    with pytest.raises(
+        InputError, match=r"the reference has a, the hypothesis has A\.wav; a and A\.wav differ by case and"
+    ):
+        diarbench.score({"a": REFERENCE}, {"A.wav": REFERENCE})
+    with pytest.raises(InputError, match="the hypothesis: no recordings in the hypotheses"):
+        diarbench.score({"a": REFERENCE}, {})
+
+
+def test_hypotheses_in_another_unit_are_warned_of():
+    late = [(1000 * start, 1000 * end, who) for start, end, who in HYPOTHESIS]
+    with pytest.warns(UserWarning, match="at 22000 s, its reference and scoring region at 20 s.*milliseconds"):
+        scores = diarbench.score(REFERENCE, late)
+    assert dict(scores.beyond) == {"recording": (22000, 20)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        diarbench.score([(0, 1, "A")], [(0, 60, "x")])  # a short one may be overshot
+        diarbench.score({"a": REFERENCE}, {"a": late}, {"a": [(0, 3000)]})
 
 
 def test_a_region_makes_a_silent_recording_count():

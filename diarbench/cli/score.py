@@ -13,10 +13,11 @@ from diarbench.cli.common import note, print_json
 from diarbench.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from diarbench.api import Scores
     from diarbench.cli.scoretables import Table
+    from diarbench.types import Turns
 
 
 class ScoreFormat(StrEnum):
@@ -51,14 +52,30 @@ class MappingOver(StrEnum):
     scored = "scored"
 
 
+ReferenceOption = typer.Option(
+    "--reference", "-r", metavar="PATH",
+    help="References: RTTM, SegLST (.json) or STM files, folders of them, or @LIST, a file of paths.",
+)  # fmt: skip
+UemOption = Annotated[
+    list[str] | None, typer.Option("--uem", "-u", metavar="PATH", help="Scoring regions: UEM files, likewise.")
+]
+RegionOption = Annotated[
+    Region | None,
+    typer.Option(
+        show_default=False,
+        help="Without a UEM: from the first to the last turn of both sides (turns), or of the reference alone [turns].",
+    ),
+]
+MappingOption = Annotated[
+    MappingOver | None,
+    typer.Option(help="Map speakers over the whole region (as md-eval) or what is scored (as pyannote.metrics)."),
+]
+ReferenceFormatOption = Annotated[TurnFormat | None, typer.Option(help="Of the references [by their ending].")]
+HypothesisFormatOption = Annotated[TurnFormat | None, typer.Option(help="Of the hypotheses [by their ending].")]
+
+
 def score(
-    reference: Annotated[
-        list[str],
-        typer.Option(
-            "--reference", "-r", metavar="PATH",
-            help="References: RTTM, SegLST (.json) or STM files, folders of them, or @LIST, a file of paths.",
-        ),
-    ],
+    reference: Annotated[list[str], ReferenceOption],
     hypothesis: Annotated[
         list[str] | None, typer.Option("--hypothesis", "-y", metavar="PATH", help="Hypotheses of one system, likewise.")
     ] = None,
@@ -66,9 +83,7 @@ def score(
         list[str] | None,
         typer.Option("--system", metavar="NAME=PATH", help="Hypotheses of several systems, instead; repeatable."),
     ] = None,
-    uem: Annotated[
-        list[str] | None, typer.Option("--uem", "-u", metavar="PATH", help="Scoring regions: UEM files, likewise.")
-    ] = None,
+    uem: UemOption = None,
     rule: Annotated[
         list[str] | None,
         typer.Option(
@@ -77,62 +92,90 @@ def score(
             "collar in seconds on each side; repeatable, the first one ranks [the three that have names].",
         ),
     ] = None,
-    region: Annotated[
-        Region,
-        typer.Option(help="Without a UEM: from the first to the last turn of both sides, or of the reference alone."),
-    ] = Region.turns,
-    mapping: Annotated[
-        MappingOver | None,
-        typer.Option(help="Map speakers over the whole region (as md-eval) or what is scored (as pyannote.metrics)."),
-    ] = None,
+    region: RegionOption = None,
+    mapping: MappingOption = None,
     per_speaker: Annotated[bool, typer.Option("--per-speaker", help="Show every reference speaker too.")] = False,
-    reference_format: Annotated[
-        TurnFormat | None, typer.Option(help="Of the references [by their ending].")
-    ] = None,
-    hypothesis_format: Annotated[
-        TurnFormat | None, typer.Option(help="Of the hypotheses [by their ending].")
-    ] = None,
+    reference_format: ReferenceFormatOption = None,
+    hypothesis_format: HypothesisFormatOption = None,
     format: Annotated[ScoreFormat, typer.Option("--format", help="How to print the scores.")] = ScoreFormat.table,
 ) -> None:  # fmt: skip
     """Score hypotheses against references, recording by recording and pooled; several systems make a leaderboard."""
-    from diarbench.api import parse_rule, score_sides
     from diarbench.scoring import RULES
+
+    if bool(hypothesis) == bool(system):
+        raise InputError("give either hypotheses (-y PATH) or systems (--system NAME=PATH)")
+    scores = scored(
+        reference, {"": hypothesis} if hypothesis else by_name(system or []), uem, rule or list(RULES),
+        region=region, mapping=mapping, reference_format=reference_format, hypothesis_format=hypothesis_format,
+    )  # fmt: skip
+    for name, one in scores.items():
+        if name and one.absent:
+            note(f"{name} has no rank, since it lacks recordings")
+    _print(scores, format, per_speaker=per_speaker)
+
+
+def by_name(systems: Sequence[str]) -> dict[str, list[str]]:
+    """Paths by the name of the system, from words such as NAME=PATH. Raises InputError."""
+    places: dict[str, list[str]] = {}
+    for text in systems:
+        name, equals, path = text.partition("=")
+        if not (name.strip() and equals and path):
+            raise InputError(f"--system {text!r}: NAME=PATH was expected, such as --system {Path(text).name}={text}")
+        places.setdefault(name.strip(), []).append(path)
+    return places
+
+
+def scored(
+    reference: Sequence[str],
+    systems: Mapping[str, Sequence[str]],
+    uem: Sequence[str] | None,
+    rules: Sequence[str],
+    *,
+    region: Region | None,
+    mapping: MappingOver | None,
+    reference_format: TurnFormat | None,
+    hypothesis_format: TurnFormat | None,
+) -> dict[str, Scores]:
+    """Scores of the systems at these places, all on the same recordings; what is amiss with them is said. The name ""
+    is the only system, without a name. Raises InputError."""
+    from diarbench.api import parse_rule, score_sides
     from diarbench.turnfiles import read_regions, read_turns
 
-    places = _systems(hypothesis or [], system or [])
-    rules = [parse_rule(text, mapping.value if mapping else None) for text in rule or RULES]
+    found = [parse_rule(text, mapping.value if mapping else None) for text in rules]
     references = read_turns(reference, reference_format)
-    hypotheses = {name: read_turns(paths, hypothesis_format) for name, paths in places.items()}
+    hypotheses = {name: _hypotheses(name, paths, hypothesis_format) for name, paths in systems.items()}
     regions = read_regions(uem) if uem else None
     everywhere = {name for turns in hypotheses.values() for name in turns}
     scores = {
         name: score_sides(
-            references, turns, regions, rules,
-            region=region.value, also=everywhere, reference_from=reference[0], uem_from=uem[0] if uem else None,
+            references, turns, regions, found,
+            region=(region or Region.turns).value, also=everywhere,
+            reference_from=reference[0], hypothesis_from=name or systems[name][0], uem_from=uem[0] if uem else None,
         )
         for name, turns in hypotheses.items()
     }  # fmt: skip
     for name, one in scores.items():
         for text in one.notes:
             note(f"{name}: {text}" if name else text)
-        if name and one.absent:
-            note(f"{name} has no rank, since it lacks recordings")
-    _print(scores, format, per_speaker=per_speaker)
+    return scores
 
 
-def _systems(hypothesis: list[str], system: list[str]) -> dict[str, list[str]]:
-    """Paths by the name of the system; "" is the only one, without a name."""
-    if bool(hypothesis) == bool(system):
-        raise InputError("give either hypotheses (-y PATH) or systems (--system NAME=PATH)")
-    if hypothesis:
-        return {"": hypothesis}
-    places: dict[str, list[str]] = {}
-    for text in system:
-        name, equals, path = text.partition("=")
-        if not (name.strip() and equals and path):
-            raise InputError(f"--system {text!r}: NAME=PATH was expected, such as --system {Path(text).name}={text}")
-        places.setdefault(name.strip(), []).append(path)
-    return places
+def _hypotheses(name: str, paths: Sequence[str], format: TurnFormat | None) -> dict[str, Turns]:
+    """Turns of one system. One that is named several times is all that lies at its places."""
+    from diarbench.turnfiles import read_turns
+
+    if not name:
+        return read_turns(paths, format)
+    found: dict[str, Turns] = {}
+    for path in paths:
+        turns = read_turns([path], format)
+        if again := sorted(found.keys() & turns.keys()):
+            raise InputError(
+                f"--system: {name} is given twice, and {path} has the recording {again[0]!r} again; "
+                "give each system a name of its own"
+            )
+        found.update(turns)
+    return found
 
 
 def _print(systems: Mapping[str, Scores], format: ScoreFormat, *, per_speaker: bool) -> None:

@@ -173,6 +173,9 @@ def as_json(scores: Scores, *, per_speaker: bool) -> dict[str, Any]:
     """The JSON of one system; its keys are documented in docs/scoring.md."""
     return {
         "region": scores.region,
+        "absent": list(scores.absent),
+        "left_out": list(scores.left_out),
+        "beyond": list(scores.beyond),
         "rules": {rule.name: _rule_json(scores, rule, per_speaker) for rule in scores.rules},
     }
 

@@ -292,3 +292,56 @@ def test_the_published_voxconverse_from_folder_to_table(diarbench, shared_data):
         assert [float(cell) for cell in cells] == pytest.approx(
             [float(published[name][key]) for key in keys], abs=0.011
         )
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("{}.wav", "; one and one.wav differ by ending only: rename one side"),
+        ("{}", None),
+        ("{}-b", ""),
+    ],
+)
+def test_no_shared_id_is_an_error(diarbench, files, written, hint):
+    Path("other").mkdir()
+    for name in ("one", "two"):
+        shown = written.format(name) if hint is not None else name.upper()
+        Path(f"other/{shown}.rttm").write_text(f"SPEAKER {shown} 1 0 10 <NA> <NA> x <NA> <NA>\n")
+    hint = "; one and ONE differ by case only: rename one side" if hint is None else hint
+    for words in (("-y", "other"), ("--system", "good=hyp", "--system", "other=other")):
+        answer = diarbench("score", "-r", "ref", *words)
+        assert (answer.code, answer.out) == (2, "")
+        assert answer.err.startswith("error: no hypothesis has the id of a reference: ref has one, ..., other has ")
+        assert answer.err.endswith(f", ...{hint}\n")
+        assert answer.err.count("\n") == 1
+
+
+def test_what_is_missing_is_in_the_json(diarbench, files):
+    Path("hyp/one.rttm").unlink()
+    Path("hyp/three.rttm").write_text("SPEAKER three 1 0 1 <NA> <NA> x <NA> <NA>\n")
+    answer = diarbench("score", "-r", "ref", "-y", "hyp", "--format", "json")
+    found = json.loads(answer.out)
+    assert (found["absent"], found["left_out"], found["beyond"]) == (["one"], ["three"], [])
+    assert "(one)\n" in answer.err
+    assert "(three)\n" in answer.err
+    named = json.loads(diarbench("score", "-r", "ref", "--system", "s=hyp", "--format", "json").out)["systems"]["s"]
+    assert (named["absent"], named["left_out"]) == (["one"], ["three"])
+
+
+@pytest.mark.parametrize("uem", [(), ("-u", "all.uem")])
+def test_milliseconds_are_suspected(diarbench, files, uem):
+    Path("hyp/one.rttm").write_text("SPEAKER one 1 0 8000 <NA> <NA> x <NA> <NA>\n")
+    answer = diarbench("score", "-r", "ref", "-y", "hyp", *uem, "--format", "json")
+    assert answer.code == 0
+    assert (
+        "note: 1 hypotheses end far too late (one: at 8000 s, its reference and scoring region at 10 s)" in answer.err
+    )
+    assert json.loads(answer.out)["beyond"] == ["one"]
+    assert diarbench("score", "-r", "ref", "-y", "ref", *uem).err == ""
+
+
+def test_a_system_given_twice(diarbench, files):
+    for second in ("hyp", "ref"):
+        answer = diarbench("score", "-r", "ref", "--system", "A=hyp", "--system", f"A={second}")
+        assert (answer.code, answer.out) == (2, "")
+        assert f"A is given twice, and {second} has the recording 'one' again" in answer.err
