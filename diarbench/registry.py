@@ -12,6 +12,7 @@ from pathlib import Path
 
 from diarbench.cards import DatasetCard, ReportCard, SystemCard, SystemSpec, expand, read_card
 from diarbench.errors import CardError, NotFoundError, did_you_mean
+from diarbench.files import without_home
 
 # How deep cards lie: systems come in families, one folder each.
 _PATTERNS = {
@@ -132,13 +133,38 @@ class Registry:
                     )
         return {name: (path, read_card(path, DatasetCard)) for name, path in chosen.items()}
 
-    def choose_report(self, wanted: str) -> tuple[str, ReportCard]:
-        """A report card by name or path. Raises NotFoundError or CardError."""
-        if wanted.endswith(".toml"):
+    def choose_report(self, wanted: str, *, also: Iterable[str] = ()) -> tuple[str, ReportCard]:
+        """A report card by name or path; of an unknown name, names in `also` may have been meant too.
+
+        Raises NotFoundError or CardError.
+        """
+        is_path = wanted.endswith(".toml")
+        lies_there = is_path and Path(wanted).resolve().parent.name == "published"
+        if lies_there or (wanted in self.published and wanted not in self.reports):
+            raise NotFoundError(f"{wanted} is a published table; `diarbench report {wanted}` shows it")
+        if is_path:
             return Path(wanted).stem, read_card(Path(wanted), ReportCard)
         if wanted not in self.reports:
-            raise NotFoundError(f"no report {wanted!r}{did_you_mean(wanted, [*self.reports, *self.published])}")
+            raise NotFoundError(f"no report {wanted!r}{did_you_mean(wanted, [*self.reports, *also])}")
         return wanted, read_card(self.reports[wanted], ReportCard)
+
+    def hidden(self, kind: str) -> dict[str, Path]:
+        """Shipped cards of a kind ("systems", "datasets", "reports"), by name, that another of that name hides."""
+        if shipped() not in self.roots:
+            return {}
+        found = self._find(kind)
+        ours = Registry((shipped(),))._find(kind)
+        return {name: path for name, path in ours.items() if not found[name].samefile(path)}
+
+    def remarks(self, kind: str, names: Iterable[str] | None = None) -> list[str]:
+        """What to say of cards that hide shipped ones: of all, or of those named (variants, too)."""
+        wanted = None if names is None else {name.split("@")[0] for name in names}
+        return [
+            f"{name}: {shown(self._find(kind)[name])} hides the card of that name that comes with diarbench; "
+            "another name would keep both"
+            for name in self.hidden(kind)
+            if wanted is None or name in wanted
+        ]
 
     def match_published(self, wanted: str) -> list[str]:
         """Names of published tables by name or pattern ("pruning-*"; "*" may find none). Raises NotFoundError."""
@@ -159,6 +185,14 @@ class Registry:
             for name, path in here.items():
                 found.setdefault(name, path)
         return dict(sorted(found.items()))
+
+
+def shown(path: Path) -> str:
+    """A path as somebody in the working folder would type it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, FileNotFoundError):
+        return without_home(str(path))
 
 
 def _plugins() -> list[Path]:

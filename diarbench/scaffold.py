@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from diarbench.cards import check_name
 from diarbench.errors import InputError, StoreError
 from diarbench.files import write_whole
+from diarbench.registry import shown
 
 _ADAPTER = '''"""__NAME__: put your system here. This one says that somebody speaks wherever it is loud."""
 
@@ -39,15 +41,17 @@ threshold = 0.01
 """
 
 
-def write_system(name: str, systems: Path) -> tuple[Path, Path]:
+def write_system(name: str, systems: Path, taken: Mapping[str, Path] = {}) -> tuple[Path, Path]:
     """`systems/NAME/NAME.toml` and `systems/NAME/adapter.py`, both or neither; returns both paths.
 
-    Raises CardError for a name that can't be one, InputError where the folder is already there, StoreError where
-    it can't be written.
+    `taken` has the cards that there are, by name. Raises CardError for a name that can't be one, InputError for one
+    that is taken or where the folder is already there, StoreError where it can't be written.
     """
     folder = systems / name
     card, adapter = folder / f"{name}.toml", folder / "adapter.py"
     check_name(name, card)
+    if name in taken:
+        raise InputError(f"the name {name!r} is taken by {shown(taken[name])}; choose another name")
     if folder.exists():
         raise InputError(f"{folder}: already there; choose another name, or remove it first")
     try:

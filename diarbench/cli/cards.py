@@ -42,6 +42,8 @@ def list_cards(
     registry = Registry.standard(cards)
     kinds = [kind] if kind is not None else list(Kind)
     found = {wanted.value: _rows(registry, wanted) for wanted in kinds}
+    for text in (text for wanted in kinds if wanted is not Kind.published for text in registry.remarks(wanted.value)):
+        note(text)
     if format is Format.json:
         print_json(found)
         return
@@ -97,9 +99,13 @@ def new_system(
     cards: Annotated[Path, typer.Option("--cards", metavar="DIR", help="Write below DIR/systems.")] = Path(),
 ) -> None:
     """Write a card and an adapter that work, to begin from."""
+    from diarbench.registry import Registry
     from diarbench.scaffold import write_system
 
-    card, adapter = write_system(name, cards / "systems")
+    registry = Registry((cards, *Registry.standard().roots))
+    # Not of systems alone: `diarbench check NAME` takes names of all kinds.
+    taken = registry.published | registry.reports | registry.datasets | registry.systems
+    card, adapter = write_system(name, cards / "systems", taken)
     typer.echo(f"written: {card} and {adapter}\nnext: diarbench check {name}; then put your system into {adapter.name}")
 
 

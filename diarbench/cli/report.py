@@ -68,6 +68,7 @@ def report(
         _deliver_table(table, _board_for(table, runs), format, output, open_page)
         return
     board = stored_board(name, runs, systems, datasets, limit, rule, cards)
+    note_hidden(registry, [line.entry.system for line in board.lines], [column.name for column in board.columns])
     wanted = registry.choose_report(name)[1].reported if name is not None else ["*"]
     _deliver_board(board, [] if no_reported else readable_tables(registry, wanted), format, output, open_page)
 
@@ -90,6 +91,12 @@ def readable_tables(registry: Registry, wanted: list[str]) -> list[Published]:
             except CardError as error:
                 note(f"not shown: {error}")
     return list(found.values())
+
+
+def note_hidden(registry: Registry, systems: list[str], datasets: list[str]) -> None:
+    """Say which systems and datasets of a board are not those that come with diarbench, though called as they are."""
+    for text in [*registry.remarks("systems", systems), *registry.remarks("datasets", datasets)]:
+        note(text)
 
 
 def _published_table(registry: Registry, name: str) -> Published | None:
@@ -206,7 +213,7 @@ def stored_board(
     title, ranking = "Leaderboard", rule or "full"
     if name is not None:
         registry = Registry.standard(cards)
-        _, card = registry.choose_report(name)
+        _, card = registry.choose_report(name, also=registry.published)
         title, ranking = card.title, rule or card.rule
     for folder in runs:
         if not folder.is_dir():

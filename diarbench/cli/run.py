@@ -66,7 +66,7 @@ def run(
     """Run systems on datasets: only what is missing. Ends with the leaderboard and an HTML page."""
     from diarbench.board import read_board
     from diarbench.cli.progress import progress
-    from diarbench.cli.report import readable_tables
+    from diarbench.cli.report import note_hidden, readable_tables
     from diarbench.execute import execute
     from diarbench.files import write_whole
     from diarbench.measure.machine import fingerprint, machine_name
@@ -89,6 +89,7 @@ def run(
     )
     for text in dict.fromkeys(text for job in jobs for text in job.system.notes):
         note(text)
+    note_hidden(registry, [job.system.spec.name for job in jobs], [job.dataset.name for job in jobs])
     if device is DeviceChoice.cuda and (others := sorted({j.system.spec.name for j in jobs if j.device == "cpu"})):
         note(f"these systems know no GPU and run on the CPU: {', '.join(others)}")
     facts = fingerprint()

@@ -109,6 +109,8 @@ def test_one_line_exit_two_nothing_written(diarbench, here, break_it: Callable[[
         (("-s", "good", "-d", "mime"), "no dataset 'mime'; did you mean mine?"),
         (("-s", "good"), "nothing to run: name datasets (-d)"),
         (("nonsense",), "no report 'nonsense'"),
+        (("pruning-table-2",), "pruning-table-2 is a published table; `diarbench report pruning-table-2` shows it"),
+        (("published/own.toml",), "published/own.toml is a published table; `diarbench report published/own.toml`"),
         (("-s", "good", "-d", "mine", "--rule", "fairr"), "did you mean fair?"),
         (("-s", "good", "-d", "mine", "--machine", "../evil"), "can't be used"),
         (("-s", "../up.toml", "-d", "mine"), "can't be read"),
@@ -156,6 +158,11 @@ def test_wrong_options_are_one_line(diarbench, here, words: str, says: str, help
     assert says in answer.err
     assert answer.err.endswith(f"`{' '.join(['diarbench', *helped.split()])} --help` shows what it takes\n")
     assert answer.err.count("\n") == 1
+
+
+def test_a_run_is_not_told_of_published_tables(diarbench, here):
+    assert "pruning-table-" not in diarbench("run", "pruning-table").err
+    assert "did you mean pruning-table-" in diarbench("report", "pruning-table").err
 
 
 @pytest.mark.parametrize("words", ["", "new", "data"])

@@ -34,7 +34,29 @@ def test_new_system_passes_check(diarbench, here):
     assert "ok" in answer.out
     second = diarbench("new", "system", "fresh")
     assert second.code == 2
-    assert "already there" in second.err
+    assert second.err == "error: the name 'fresh' is taken by systems/fresh/fresh.toml; choose another name\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "card"), [("silence", "silence.toml"), ("mine", "datasets/mine.toml"), ("demo", "demo.toml")]
+)
+def test_new_system_refuses_a_name_in_use(diarbench, here, name, card):
+    before = sorted(here.rglob("*"))
+    answer = diarbench("new", "system", name)
+    assert answer.code == 2
+    assert answer.err.startswith(f"error: the name '{name}' is taken by ")
+    assert f"{card}; choose another name\n" in answer.err
+    assert sorted(here.rglob("*")) == before
+
+
+def test_a_card_that_hides_a_shipped_one_is_told(diarbench, here):
+    assert "hides" not in diarbench("list").err
+    Path("systems/silence.toml").write_text(Path("systems/good.toml").read_text())
+    note = "note: silence: systems/silence.toml hides the card of that name that comes with diarbench; "
+    for words in ("list", "list systems --format json", "run -s silence -d mine", "report --format md"):
+        assert diarbench(*words.split()).err.count(note) == 1, words
+    for words in ("list datasets", "run -s good -d mine", "report -s good --format md"):
+        assert "hides" not in diarbench(*words.split()).err, words
 
 
 @pytest.mark.parametrize("name", ["../evil", "Upper", "", "a b", ".hidden"])
@@ -54,6 +76,35 @@ def test_check_tells_what_is_wrong(diarbench, here):
     (result,) = json.loads(answer.out)["checks"]
     assert "ends before it starts" in result["problem"]
     assert diarbench("check", "good", "--no-weights").code == 0
+
+
+@pytest.mark.parametrize(
+    ("end", "problem", "notes"),
+    [
+        ("10.4", None, []),
+        ("12", None, ["good: turns end at 12 s, the recording at 10 s"]),
+        ("2500", "turns end at 2500 s, the recording at 10 s; are these milliseconds?", []),
+    ],
+)
+def test_turns_that_end_after_the_recording(diarbench, here, end, problem, notes):
+    adapter = f"class System:\n    def diarize(self, audio):\n        return [(1, {end}, 'A')]\n"
+    Path("systems/adapter.py").write_text(adapter)
+    answer = diarbench("check", "good", "--format", "json")
+    (result,) = json.loads(answer.out)["checks"]
+    assert (result["problem"], result["notes"]) == (problem, notes)
+    assert answer.code == (1 if problem else 0)
+    assert all(f"note: {note}\n" in answer.err for note in notes)
+
+
+def test_notes_of_a_dataset_are_shown(diarbench, here):
+    Path("datasets/mine/audio/d.wav").write_bytes(Path("datasets/mine/audio/a.wav").read_bytes())
+    answer = diarbench("check", "mine", "--format", "json")
+    assert answer.code == 0
+    (result,) = json.loads(answer.out)["checks"]
+    (note,) = result["notes"]
+    assert "1 audio files have no reference and are left out (d" in note
+    assert f"note: {note}\n" in answer.err
+    assert note in diarbench("check", "mine").err
 
 
 def test_check_datasets_and_reports(diarbench, here):
