@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import re
 import subprocess
 import tempfile
@@ -12,6 +13,8 @@ from pathlib import Path
 from diarbench.errors import AdapterError, InputError, MissingRequirementError
 from diarbench.rttm import check_id, read_rttm
 from diarbench.types import Audio, Turns
+
+_SHOWN = 3  # ids in an error
 
 
 class Command:
@@ -99,7 +102,10 @@ class Replay:
             raise ValueError('Replay needs [files] DATASET = "a folder of RTTM, or one RTTM file"')
         place = files["hypotheses"]
         self._turns: dict[str, Turns] = {}
-        for path in sorted(place.rglob("*.rttm")) if place.is_dir() else [place]:
+        paths = sorted(place.rglob("*.rttm")) if place.is_dir() else [place]
+        if not paths:
+            raise InputError(f"{place}: no .rttm file in this folder")
+        for path in paths:
             # An empty RTTM says that nobody speaks; a missing one says nothing.
             turns = read_rttm(path) or {check_id(path.stem, path): Turns.of([])}
             if again := sorted(self._turns.keys() & turns):
@@ -114,9 +120,17 @@ class Replay:
 
     def diarize(self, audio: Audio) -> Turns:
         """The stored turns. Raises AdapterError for a recording that has none: a gap is no empty hypothesis."""
-        if audio.recording.id not in self._turns:
-            raise AdapterError(f"{self._place} holds no RTTM for the recording {audio.recording.id!r}")
-        return self._turns[audio.recording.id]
+        wanted = audio.recording.id
+        if wanted not in self._turns:
+            known = ", ".join(self._nearest(wanted))
+            more = f" and {len(self._turns) - _SHOWN} more" if len(self._turns) > _SHOWN else ""
+            raise AdapterError(f"{self._place} holds no RTTM for the recording {wanted!r}, but for {known}{more}")
+        return self._turns[wanted]
+
+    def _nearest(self, wanted: str) -> list[str]:
+        """A few ids that it has turns of, those that look most like the wanted one first."""
+        near = difflib.get_close_matches(wanted, self._turns, n=_SHOWN)
+        return [*near, *(name for name in self.recordings if name not in near)][:_SHOWN]
 
 
 def _fill(word: str, values: Mapping[str, object]) -> str:

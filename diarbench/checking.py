@@ -24,6 +24,9 @@ from diarbench.scoring import find_rule
 from diarbench.types import LabelledRecording, Recording, Seconds
 
 _LENGTH = 10.0  # s of audio that a system is tried on
+# The last window or frame of a system may reach past the end; what ends ten times as late is no time in seconds.
+_OVERSHOOT: Seconds = 0.5
+_OTHER_UNIT = 10.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Check:
     name: str
     problem: str | None  # one line; None where all is well
     summary: str = ""
-    notes: tuple[str, ...] = ()  # what the user should know of its weights
+    notes: tuple[str, ...] = ()  # what the user should know of its weights, its turns, or what a dataset leaves out
     missing: tuple[str, ...] = ()  # of the card's `requires`, what is not installed
 
     def as_json(self) -> dict[str, Any]:
@@ -191,6 +194,12 @@ def _try(spec: SystemSpec, folder: Path, weights: Path | None) -> Check:
         return Check("system", spec.name, outcome.failures[0].split(": ", 1)[1], notes=notes)
     results = outcome.folders[spec.name, dataset.name]
     turns = results.hypothesis("excerpt")
+    end = float(turns.ends.max()) if len(turns) else 0.0
+    if end > _OTHER_UNIT * _LENGTH:
+        problem = f"turns end at {end:g} s, the recording at {_LENGTH:g} s; are these milliseconds?"
+        return Check("system", spec.name, problem, notes=notes)
+    if end > _LENGTH + _OVERSHOOT:
+        notes += (f"{spec.name}: turns end at {end:g} s, the recording at {_LENGTH:g} s",)
     result = results.result("excerpt")
     timing = result["timing"] if result else None
     took = f" in {timing['wall']:.2f} s" if timing else ""
@@ -221,10 +230,10 @@ def _check_dataset(name: str, path: Path, card: DatasetCard) -> Check:
     except DiarbenchError as error:
         return Check("dataset", name, str(error))
     if said := mismatches(dataset.recordings, card.expect):
-        return Check("dataset", name, "; ".join(said))
+        return Check("dataset", name, "; ".join(said), notes=dataset.notes)
     facts = facts_of(dataset.recordings)
     summary = f"{facts.recordings} recordings, {facts.hours:.2f} hours, {facts.speakers} speakers"
-    return Check("dataset", name, None, summary)
+    return Check("dataset", name, None, summary, dataset.notes)
 
 
 def _check_report(registry: Registry, name: str) -> Check:

@@ -220,8 +220,19 @@ def test_a_gap_is_no_empty_hypothesis(tmp_path):
     (tmp_path / "rec.rttm").write_text(rttm("rec"))
     stored = replay(tmp_path)
     assert stored.diarize(audio("silent")) == Turns.of([])
-    with pytest.raises(AdapterError, match="holds no RTTM for the recording 'gone'"):
+    with pytest.raises(AdapterError, match=r"holds no RTTM for the recording 'gone', but for rec, silent$"):
         stored.diarize(audio("gone"))
+
+
+def test_of_many_ids_the_nearest_are_named(tmp_path):
+    (tmp_path / "all.rttm").write_text("".join(rttm(name) for name in ("a", "b", "c", "d", "kitchen.wav")))
+    with pytest.raises(AdapterError, match=r"'kitchen', but for kitchen\.wav, a, b and 2 more$"):
+        replay(tmp_path).diarize(audio("kitchen"))
+
+
+def test_a_folder_without_outputs_is_no_system(tmp_path):
+    with pytest.raises(InputError, match=r"no \.rttm file in this folder"):
+        replay(tmp_path)
 
 
 def test_one_recording_in_two_stored_files(tmp_path):

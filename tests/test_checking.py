@@ -224,6 +224,8 @@ def test_stored_outputs_are_read_as_far_as_they_are_here(registry, cards, monkey
     (look,) = check_card(registry, "stored", run=False)
     assert (look.problem, look.summary) == (None, "not here: 2 of 2 datasets")
     (tmp_path / "out").mkdir()
+    for run in (True, False):
+        assert "out: no .rttm file in this folder" in str(check_card(registry, "stored", run=run)[0].problem)
     for name in "ab":
         (tmp_path / "out" / f"{name}.rttm").write_text("")
     for run in (True, False):
@@ -231,3 +233,17 @@ def test_stored_outputs_are_read_as_far_as_they_are_here(registry, cards, monkey
         assert (found.problem, found.summary) == (None, "stored outputs of d (2); not here: 1 of 2 datasets")
     (tmp_path / "out" / "a.rttm").write_text("broken")
     assert "a.rttm, line 1" in str(check_card(registry, "stored", run=True)[0].problem)
+
+
+def test_notes_of_a_dataset_are_told(registry, cards, write_audio):
+    write_audio(cards.path / "datasets" / "audio" / "b.wav", seconds=1.0, rate=8000)
+    with (cards.path / "datasets" / "all.rttm").open("a") as file:
+        file.write("SPEAKER a 1 35 5 <NA> <NA> A <NA> <NA>\n")
+    (found,) = check_card(registry, "data", run=False)
+    assert found.problem is None
+    assert any("references go on after their audio ends" in note for note in found.notes)
+    assert any("1 audio files have no reference and are left out (b" in note for note in found.notes)
+    cards.dataset("data", DATASET + '[folder]\nreference = "all.rttm"\n[expect]\nrecordings = 9\n')
+    (found,) = check_card(registry, "data", run=False)
+    assert found.problem is not None
+    assert found.notes
