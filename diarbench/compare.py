@@ -19,6 +19,9 @@ from diarbench.types import Seconds
 POWER = 0.8
 # Below this many recordings intervals are too narrow (measured: docs/comparing.md), and the conclusion says so.
 FEW = 30
+# Below this many recordings with reference speech there is none: draws of two out of two give three different values,
+# of which two are the recordings themselves. Nobody's limit but ours; docs/comparing.md measures from three on.
+TOO_FEW = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ class Difference:
 
     a: float | None  # None without reference speech, or for a macro DER where a dataset is incomplete
     b: float | None
-    interval: stats.Interval | None  # of b - a; None where `a` or `b` is
+    interval: stats.Interval | None  # of b - a, without ends where there are too few recordings; None as `a` or `b` is
     p_value: float | None  # paired permutation test, two-sided; None without an interval's ends
 
     @property
@@ -66,6 +69,11 @@ class DatasetDifference:
     def without_speech(self) -> int:
         """Recordings that only count by their false alarms: no reference speech is scored in them."""
         return sum(change.b_minus_a is None for change in self.recordings)
+
+    @property
+    def with_speech(self) -> int:
+        """Recordings that have a DER."""
+        return len(self.recordings) - self.without_speech
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +198,7 @@ class _Sample:
             stats.Stratum(np.array([t.scored for t in rows[0]]), np.array([[t.errors for t in row] for row in rows]))
             for rows in times
         ]
-        spread = [place for place, stratum in enumerate(strata) if stratum.tells_spread]
+        spread = [place for place, stratum in enumerate(strata) if np.count_nonzero(stratum.scored > 0) >= TOO_FEW]
         drawn = stats.resampled_ders([strata[place] for place in spread], resamples=resamples, seed=seed)
         replicates = {place: drawn[i : i + 1] for i, place in enumerate(spread)}
         return cls(board, lines, recordings, times, strata, replicates, resamples, seed)
@@ -264,16 +272,17 @@ def _conclusion(
     if not any(dataset.recordings for dataset in one.datasets):
         return f"Nothing can be compared: {a} and {b} have no recording in common."
     if all(change.more_errors == 0 for dataset in one.datasets for change in dataset.recordings):
-        return f"No difference: {a} and {b} have the same errors on each recording that both have."
+        return f"No difference: {a} and {b} have the same errors on {_shared(one)}{_no_interval(one)}{_caution(one)}."
     if value is None or interval is None:
         why = "; ".join(f"{line.entry.system}: {line.unranked}" for line in (first, second) if line.unranked)
-        return f"No macro difference between {a} and {b}, as a dataset is incomplete ({why}){_alone(one, apart)}."
+        return (
+            f"No macro difference between {a} and {b}, as a dataset is incomplete ({why}){_alone(one, apart)}"
+            f"{_no_interval(one)}{_caution(one)}."
+        )
     if interval.low is None or interval.high is None or p is None:
-        single = " and ".join(d.name for d in one.datasets if len(d.recordings) - d.without_speech < 2)
         return (
             f"It can't be told whether the difference of {_points(value)} points macro DER between {a} and {b} holds "
-            f"beyond these recordings: only 1 recording with reference speech on {single}, so no interval can be "
-            f"given{_alone(one, apart)}."
+            f"beyond these recordings{_no_interval(one)}{_alone(one, apart)}{_caution(one)}."
         )
     test = _p(p) + (f" (Holm, {comparisons} comparisons)" if comparisons > 1 else "")
     ends = f"[{_points(interval.low)}, {_points(interval.high)}]"
@@ -301,10 +310,26 @@ def _alone(one: Against, apart: set[tuple[str, str]]) -> str:
     return said
 
 
+def _shared(one: Against) -> str:
+    """The recordings that both have, and how many lack a result."""
+    both, of = (sum(counts) for counts in zip(*((len(d.recordings), d.of) for d in one.datasets), strict=True))
+    said = f"each of the {both} recordings that both have" if both > 1 else "the one recording that both have"
+    return said + (f", while {of - both} of {of} lack a result" if both < of else "")
+
+
+def _no_interval(one: Against) -> str:
+    """Where there are recordings, but too few for an interval."""
+    few = [d for d in one.datasets if d.recordings and d.with_speech < TOO_FEW]
+    counts = [f"{d.with_speech} on {d.name}" for d in few]
+    return f"; too few recordings with reference speech for an interval: {', '.join(counts)}" if few else ""
+
+
 def _caution(one: Against) -> str:
-    small = min(one.datasets, key=lambda d: len(d.recordings) - d.without_speech)
-    count = len(small.recordings) - small.without_speech
-    return f"; with {count} recordings on {small.name} the interval is too narrow" if count < FEW else ""
+    """Where the fewest recordings make an interval that is too narrow."""
+    small = min((d for d in one.datasets if d.with_speech >= TOO_FEW), key=lambda d: d.with_speech, default=None)
+    if small is None or small.with_speech >= FEW:
+        return ""
+    return f"; with {small.with_speech} recordings on {small.name} the interval is too narrow"
 
 
 def _detectable(interval: stats.Interval, level: float) -> float:

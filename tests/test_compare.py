@@ -112,7 +112,7 @@ def test_only_recordings_that_both_have():
     assert (one.macro.b_minus_a, one.macro.interval, one.macro.p_value, one.p_holm) == (None,) * 4
     assert one.conclusion == (
         "No macro difference between a and b, as a dataset is incomplete (b: 18 of 20 recordings on d); "
-        "on d alone, b is worse."
+        "on d alone, b is worse; with 18 recordings on d the interval is too narrow."
     )
 
 
@@ -162,7 +162,7 @@ def test_one_recording_gives_no_interval_and_says_so():
     assert one.macro.b_minus_a == pytest.approx(0.06)
     assert (one.macro.interval.low, one.macro.p_value, one.p_holm) == (None, None, None)
     assert "+6.00 points macro DER" in one.conclusion
-    assert "only 1 recording with reference speech on s, so no interval can be given" in one.conclusion
+    assert "; too few recordings with reference speech for an interval: 1 on s" in one.conclusion
     assert one.conclusion.endswith("; on d alone, b is worse.")
 
 
@@ -197,8 +197,40 @@ def test_an_interval_alone_settles_nothing():
 def test_the_same_outputs():
     systems = {"a": {"d": spread(9)}, "b": {"d": spread(9)}}
     one = single(compare(board(systems, {"d": 9}), "a", ["b"]))
-    assert one.conclusion == "No difference: a and b have the same errors on each recording that both have."
+    assert one.conclusion == (
+        "No difference: a and b have the same errors on each of the 9 recordings that both have; "
+        "with 9 recordings on d the interval is too narrow."
+    )
     assert (one.macro.interval.low, one.macro.interval.high, one.macro.p_value) == (0, 0, 1)
+
+
+def test_the_same_outputs_on_few_of_many():
+    systems = {"a": {"d": spread(9), "e": spread(40)}, "b": {"d": spread(2), "e": spread(40)}}
+    one = single(compare(board(systems, {"d": 9, "e": 40}), "a", ["b"]))
+    assert one.conclusion == (
+        "No difference: a and b have the same errors on each of the 42 recordings that both have, while 7 of 49 lack a "
+        "result; too few recordings with reference speech for an interval: 2 on d."
+    )
+    one = single(compare(board({"a": {"d": spread(9)}, "b": {"d": spread(1)}}, {"d": 9}), "a", ["b"]))
+    assert "have the same errors on the one recording that both have, while 8 of 9 lack a result;" in one.conclusion
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_two_recordings_make_no_interval(size):
+    systems = {"a": {"d": spread(size)}, "b": {"d": spread(size, 5, 1)}}
+    one = single(compare(board(systems, {"d": size}), "a", ["b"]))
+    (d,) = one.datasets
+    for difference in (d.difference, one.macro):
+        assert (difference.interval.low is None, difference.p_value is None) == (size < 3, size < 3)
+    assert ("too few recordings with reference speech for an interval: 2 on d" in one.conclusion) == (size < 3)
+    assert ("with 3 recordings on d the interval is too narrow" in one.conclusion) == (size == 3)
+
+
+def test_few_shared_recordings_are_called_few_without_a_macro_difference():
+    systems = {"a": {"d": spread(40), "e": spread(40)}, "b": {"d": spread(40, 5), "e": spread(2, 5)}}
+    one = single(compare(board(systems, {"d": 40, "e": 40}), "a", ["b"]))
+    assert one.conclusion.startswith("No macro difference between a and b")
+    assert one.conclusion.endswith("; too few recordings with reference speech for an interval: 2 on e.")
 
 
 # --- several
