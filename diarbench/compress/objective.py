@@ -16,8 +16,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diarbench.compress.gated import GatedWavLM
-from diarbench.compress.gates import PerGate
-from diarbench.compress.sizes import MEASURES, SECOND, exact_size, expected_size, smallest_size
+from diarbench.compress.gates import GATED, PerGate
+from diarbench.compress.sizes import (
+    MEASURES,
+    SECOND,
+    Counts,
+    exact_size,
+    expected_size,
+    size_by_counts,
+    smallest_size,
+)
 from diarbench.errors import InputError, did_you_mean
 from diarbench.nn.structures import Structure
 
@@ -51,27 +59,32 @@ class Target:
         parts = {"all": self.overall, "CNN": self.cnn, "Transformer": self.transformer}
         return {part: sparsity for part, sparsity in parts.items() if sparsity is not None}
 
-    def sizes(self, structure: Structure, full: Structure | None = None) -> dict[str, int]:
+    def sizes(
+        self, structure: Structure, full: Structure | None = None, gated: Sequence[str] = GATED
+    ) -> dict[str, int]:
         """The size asked for, by part, of a WavLM that now has `structure` and had `full` before it was ever pruned.
 
         Sparsity is always a fraction of `full` (by default the same): a model that is pruned from 60 to 80 % ends with
-        a fifth of what the first one had. Raises InputError where the size can't be reached: because of what is never
-        pruned (the positional convolution, norms, one channel of each convolution), or because the model is smaller
-        already.
+        a fifth of what the first one had; of a part with sparsity 0, what there is stays. Raises InputError where the
+        size can't be reached: because of what is never pruned (the positional convolution, norms, one channel of each
+        convolution, whatever has no gates: `gated` names the kinds that have), or because the model is smaller already.
         """
         full = full or structure
-        whole, now, least = (
-            function(of, self.measure, samples=self.samples)
-            for function, of in ((exact_size, full), (exact_size, structure), (smallest_size, structure))
-        )
-        goals = {}
+        whole, now = (exact_size(of, self.measure, samples=self.samples) for of in (full, structure))
+        least = smallest_size(structure, self.measure, samples=self.samples, gated=gated)
+        # Surgery leaves a factor per channel behind: what loses nothing is larger by these, and may be.
+        kept = size_by_counts(full, Counts.of(full), self.measure, samples=self.samples, scaled=True)
+        goals: dict[str, int] = {}
         for part, sparsity in self.sparsities().items():
-            goals[part] = round((1 - sparsity) * whole.part(part))
+            goals[part] = round((1 - sparsity) * whole.part(part)) if sparsity else kept.part(part)
             name = f"{self.measure} of the {'whole WavLM' if part == 'all' else part}"
             if goals[part] < least.part(part):
                 most = 1 - least.part(part) / whole.part(part)
-                raise InputError(f"{sparsity:.2%} of the {name} can't be removed, {most:.2%} at most: lower the target")
-            if goals[part] > now.part(part):
+                raise InputError(
+                    f"{sparsity:.2%} of the {name} can't be removed, {max(most, 0):.2%} at most: lower the target"
+                    + ("" if tuple(gated) == GATED else f" (there are gates on {', '.join(gated)} alone)")
+                )
+            if now.part(part) < (goals[part] if sparsity else whole.part(part)):
                 gone = 1 - now.part(part) / whole.part(part)
                 raise InputError(
                     f"{gone:.2%} of the {name} is gone already: set a target above that, not {sparsity:.2%}"
@@ -96,11 +109,19 @@ class Lagrangian(nn.Module):
     reached (see `Target.sizes`).
     """
 
-    def __init__(self, structure: Structure, target: Target, *, warm_up: int, full: Structure | None = None) -> None:
+    def __init__(
+        self,
+        structure: Structure,
+        target: Target,
+        *,
+        warm_up: int,
+        full: Structure | None = None,
+        gated: Sequence[str] = GATED,
+    ) -> None:
         super().__init__()
         if warm_up < 0:
             raise InputError(f"a warm-up takes 0 steps or more, not {warm_up}")
-        target.sizes(structure, full)
+        target.sizes(structure, full, gated)
         self.structure, self.target, self.warm_up = structure, target, warm_up
         whole = exact_size(full or structure, target.measure, samples=target.samples)
         now = exact_size(structure, target.measure, samples=target.samples)
@@ -146,7 +167,7 @@ def parameter_groups(
 
 
 def layers_to_match(layers: int) -> tuple[int, ...]:
-    """The states that distillation compares, 0 being the input of the first layer: quarters for 24, thirds else.
+    """The states that distillation compares, 0 being the input of the first layer: after each third of the layers.
 
     Of WavLM Base+ and Large they are the pruning paper's (II-B).
 

@@ -39,13 +39,16 @@ def masks_for(
     reached, or not within the tolerance because what can be removed is too coarse.
     """
     structure = gates.structure
-    goals = target.sizes(structure, full)
+    goals = target.sizes(structure, full, tuple(gates.log_alpha.keys()))
     search = _Search(structure, gates.logits(), target)
     for part in goals:  # "all", or "CNN" and then "Transformer", whose projection depends on the last convolution
         search.settle(part, goals[part])
     found = search.size()
+    asked = target.sparsities()
     for part, goal in goals.items():
-        if not (1 - tolerance) * goal <= found.part(part) <= goal:
+        # A part with sparsity 0 has all that it can have: a projection is smaller all the same where channels went.
+        lowest = (1 - tolerance) * goal if asked[part] else 0
+        if not lowest <= found.part(part) <= goal:
             left = f"{found.part(part):,} {target.measure} ({part})"
             raise InputError(f"no choice of gates is within {tolerance:.1%} of {goal:,}: the nearest has {left}")
     return _values(gates, search, rule)

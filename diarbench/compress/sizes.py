@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from diarbench.compress.gates import PerGate
+from diarbench.compress.gates import GATED, PerGate
 from diarbench.errors import InputError, did_you_mean
 from diarbench.nn.structures import Structure
 from diarbench.nn.wavlm import GATE_UNITS
@@ -105,11 +105,24 @@ def exact_size(structure: Structure, measure: str = "parameters", *, samples: in
     return size_by_counts(structure, Counts.of(structure), measure, samples=samples, scaled=structure.output_scale)
 
 
-def smallest_size(structure: Structure, measure: str = "parameters", *, samples: int = SECOND) -> Size[int]:
-    """What is left of a WavLM of this structure with one channel per convolution, no head and no feed-forward unit."""
-    none = [0] * structure.layers
-    ones = [1] * structure.layers
-    counts = Counts([1] * len(structure.convolutions), none, none, none, ones, ones)
+def smallest_size(
+    structure: Structure, measure: str = "parameters", *, samples: int = SECOND, gated: Sequence[str] = GATED
+) -> Size[int]:
+    """What is left of a WavLM of this structure when all that has gates is gone, but one channel per convolution.
+
+    `gated` names the kinds of gates, as `WavLMGates` does.
+    """
+    full = Counts.of(structure)
+    none, ones = [0] * structure.layers, [1] * structure.layers
+    heads = "heads" in gated
+    counts = Counts(
+        [1] * len(full.channels) if "convolutions" in gated else full.channels,
+        none if heads else full.heads,
+        none if heads else full.attention_left,
+        none if "feed_forward" in gated else full.units,
+        none if "attention_layers" in gated else ones,
+        none if "feed_forward_layers" in gated else ones,
+    )
     return size_by_counts(structure, counts, measure, samples=samples, scaled=True)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from small_gates import numel, tiny
+from small_gates import numel, random_masks, tiny
 
 from diarbench.compress.gated import GatedWavLM
 from diarbench.compress.gates import OPEN, KeepAtStart, PerGate, WavLMGates
@@ -164,12 +164,34 @@ def test_what_is_not_gated_stays() -> None:
     assert all((group == 1).all() for group in (*masks.convolutions, *masks.heads))
 
 
+@pytest.mark.parametrize("measure", ["parameters", "macs"])
+@pytest.mark.parametrize("parts", [(0.0, 0.1), (0.2, 0.0)], ids=["transformer", "cnn"])
+def test_one_part_may_stay_whole(parts: tuple[float, float], measure: str) -> None:
+    """Though surgery leaves a factor per channel, and a projection of fewer channels is smaller."""
+    structure = tiny("base")
+    target = Target(cnn=parts[0], transformer=parts[1], measure=measure)
+    masks = masks_for(WavLMGates(structure), target, tolerance=0.05)
+    smaller = smaller_structure(structure, masks)
+    if parts[0]:
+        assert smaller.heads == structure.heads
+        assert smaller.feed_forward == structure.feed_forward
+    else:
+        assert smaller.convolutions == structure.convolutions
+
+
+def test_a_part_that_lost_something_is_not_whole() -> None:
+    structure = tiny("base")
+    smaller = smaller_structure(structure, random_masks(structure, 1))
+    with pytest.raises(InputError, match="of the CNN is gone already"):
+        Target(cnn=0.0, transformer=0.1).sizes(smaller, structure)
+
+
 def test_refusals() -> None:
     structure = named_structure("wavlm-base-plus")
     with pytest.raises(InputError, match=r"95\.00% of the parameters .* can't be removed, 94\.93% at most: lower"):
         masks_for(WavLMGates(structure), Target(0.95))
     with pytest.raises(
-        InputError, match=r"no choice of gates is within 1\.0% of .*: the nearest has [\d,]+ parameters"
+        InputError, match=r"80\.00% of the parameters .* removed, 60\.\d\d% at most: .* gates on feed_forward alone"
     ):
         masks_for(WavLMGates(structure, gated=["feed_forward"]), Target(0.8))
     with pytest.raises(InputError, match=r"no choice of gates is within 0\.1% of"):

@@ -102,6 +102,20 @@ def test_the_smallest_is_a_real_model(kind: str, measure: str) -> None:
     assert smallest_size(structure, measure) == counted(smaller, measure)
 
 
+@pytest.mark.parametrize("gated", [("heads",), ("feed_forward",), ("convolutions",), ("attention_layers", "heads")])
+def test_the_smallest_with_gates_on_some_kinds_is_a_real_model(gated: tuple[str, ...]) -> None:
+    structure = tiny("base")
+    ones = PerGate.ones(structure)
+    closed = {}
+    for kind in gated:
+        group = getattr(ones, kind)
+        nothing = tuple(map(torch.zeros_like, group)) if isinstance(group, tuple) else torch.zeros_like(group)
+        closed[kind] = tuple(torch.eye(len(one))[0] for one in group) if kind == "convolutions" else nothing
+    assert smallest_size(structure, gated=gated) == counted(
+        smaller_structure(structure, replace(ones, **closed)), "parameters"
+    )
+
+
 def test_ceilings_and_what_the_reference_leaves_out() -> None:
     """The reference's formulas give 94.9 and 97.3 % too; its other differences are as the module says."""
     for name, most in (("wavlm-base-plus", 94.9), ("wavlm-large", 97.3)):
