@@ -122,6 +122,9 @@ def run(
         typer.echo(f"\n{outcome.done} recordings run, {outcome.kept} already there. Page: {page}")
     for failure in outcome.failures:
         typer.echo(f"failed: {failure}", err=True)
+    if outcome.details:
+        rest = f", and {len(outcome.details) - 1} more like it" if len(outcome.details) > 1 else ""
+        note(f'the whole traceback is "detail" in {outcome.details[0]}{rest}')
     if outcome.failures:
         raise typer.Exit(1)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -12,6 +13,7 @@ import time
 import traceback
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
@@ -20,6 +22,8 @@ from diarbench.errors import DiarbenchError
 from diarbench.files import without_home
 from diarbench.types import Turns
 
+_started_in: Path | None = None  # of a process that runs an adapter, which may go elsewhere
+
 
 def begin() -> tuple[bytes, TextIO]:
     """The order on standard input, and where events go: the original standard output.
@@ -27,6 +31,9 @@ def begin() -> tuple[bytes, TextIO]:
     From here on what an adapter prints goes to standard error, it and the programs that it starts read nothing, and
     this process ends with its parent. The order is empty where the parent ended before it had given one.
     """
+    global _started_in
+    with contextlib.suppress(OSError):
+        _started_in = Path.cwd()
     events = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     parent = os.dup(0)
     with open(os.devnull, "rb") as nothing:
@@ -70,20 +77,68 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def one_line(error: BaseException) -> str:
-    """What went wrong, fit to be shown: one line of printable characters without private paths."""
+def one_line(error: BaseException, adapter: Path | None = None) -> str:
+    """What went wrong, fit to be shown: one line of printable characters without private paths.
+
+    With the file of an adapter, it ends with the innermost place in that file's folder, where there is one: of
+    `KeyError: 'x'` in systems/bad/a.py, `KeyError: 'x' (systems/bad/a.py, line 2)`.
+    """
     try:
         text = " ".join(str(error).split()) or "no message"
     except Exception:  # noqa: BLE001  an adapter's exception may fail to print itself
         text = "a message that can't be printed"
     name = "" if isinstance(error, DiarbenchError) else f"{type(error).__name__}: "
-    return "".join(letter if letter.isprintable() else "?" for letter in without_home(f"{name}{text}"))[:500]
+    said = "".join(letter if letter.isprintable() else "?" for letter in shortened(f"{name}{text}"))[:500]
+    return said + (_place(error, adapter) if adapter is not None else "")
 
 
 def trace(error: BaseException) -> str:
     """The traceback, fit to be stored."""
-    text = without_home("".join(traceback.format_exception(error)))[-5000:]
+    text = shortened("".join(traceback.format_exception(error)))[-5000:]
     return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
+
+
+def shortened(text: str) -> str:
+    """The text with paths below the working folder as they would be typed there, and without private ones."""
+    folder = _working_folder()
+    if folder is not None:
+        # Only where a path begins: /data/a/x does not lie in /a.
+        text = re.sub(rf"(?<![\w./~$-]){re.escape(str(folder))}/", "", text)
+    return without_home(text)
+
+
+def _working_folder() -> Path | None:
+    """The folder that the command was started in; None where relative paths could name a person's home folder."""
+    try:
+        folder = _started_in or Path.cwd()
+        home = Path.home().resolve()
+    except (OSError, RuntimeError):  # it was removed meanwhile; a user without a home folder
+        return None
+    return None if folder in home.parents else folder
+
+
+def _place(error: BaseException, adapter: Path) -> str:
+    """Where an error was raised in an adapter's folder; nothing for errors that say what is to be mended."""
+    if isinstance(error, DiarbenchError | SyntaxError):  # the latter names its file and line itself
+        return ""
+    # Our own modules lie beside the worker, through which every error comes.
+    ours = Path(__file__).parents[1] in adapter.parents
+    found = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        path = Path(frame.f_code.co_filename)
+        if path == adapter or (not ours and adapter.parent in path.parents and "site-packages" not in path.parts):
+            found = f" ({_as_typed(path)}, line {line})"
+    return "".join(letter if letter.isprintable() else "?" for letter in found)
+
+
+def _as_typed(path: Path) -> str:
+    """A file of an adapter: below the working folder, or else below the folder that its cards' folder lies in."""
+    folder = _working_folder()
+    if folder is not None and folder in path.parents:
+        return path.relative_to(folder).as_posix()
+    parts = path.parts
+    start = max((place for place, part in enumerate(parts) if part == "systems"), default=len(parts) - 2)
+    return "/".join(parts[max(start, 1) :])
 
 
 def _end_with_parent(parent: int) -> None:

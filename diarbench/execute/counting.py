@@ -66,7 +66,7 @@ def _count(spec: SystemSpec, seconds: Seconds | None) -> Counted:
     except DiarbenchError as error:
         return Counted(spec.name, str(error))
     except Exception as error:  # noqa: BLE001  a stranger's module may raise anything while it is imported
-        return Counted(spec.name, f"its adapter can't be imported: {one_line(error)}")
+        return Counted(spec.name, f"its adapter can't be imported: {one_line(error, adapter.file)}")
 
 
 def _with_length(counted: Counted, networks: Mapping[str, Network], seconds: Seconds | None) -> Counted:

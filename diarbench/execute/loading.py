@@ -129,6 +129,12 @@ def import_adapter(order: Order) -> type:
     return _find_class(order.adapter_file, order.adapter_module, order.attribute)
 
 
+def source_of(file: Path | None, module: str | None) -> Path | None:
+    """The file that an adapter's class is in, for telling where it failed; None of a module that isn't imported."""
+    found = getattr(sys.modules.get(module or ""), "__file__", None)
+    return file or (Path(found) if found is not None else None)
+
+
 @contextlib.contextmanager
 def imported_adapter(file: Path | None, module: str | None, attribute: str) -> Iterator[type]:
     """The class of an adapter for a look at it, in a process that looks at others too: what was imported from the

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from diarbench.errors import StoreError
+from diarbench.execute.child import shortened
 from diarbench.execute.messages import Order, Task
 from diarbench.execute.process import WorkerProcess
-from diarbench.files import without_home
 from diarbench.measure.beside import marked
 from diarbench.store import RunFolder, Stored, holds, new_session, run_folder, store_dataset, store_machine
 from diarbench.types import Recording, Seconds
@@ -37,6 +37,7 @@ class Outcome:
     kept: int = 0  # already there
     failures: tuple[str, ...] = ()  # one line each
     folders: Mapping[tuple[str, str], RunFolder] = field(default_factory=dict)  # by (system, dataset)
+    details: tuple[Path, ...] = ()  # files of the results whose `detail` has the traceback, or what a process said last
 
 
 class Progress(Protocol):
@@ -76,7 +77,7 @@ def execute(
         sum(len(part.missing) for part in work),
         sum(recording.duration for part in work for recording in part.missing),
     )
-    done, failures = 0, []
+    done, failures, details = 0, [], []
     names = list(dict.fromkeys(job.system.spec.name for job in jobs))
     with marked() as mark:
         for (name, *_), parts in groupby(work, key=_process):
@@ -91,8 +92,9 @@ def execute(
             runner.run()
             done, kept = done + runner.done, kept + runner.kept
             failures += runner.failures
+            details += runner.details
     folders = {(part.job.system.spec.name, part.job.dataset.name): part.folder for part in work}
-    return Outcome(done, kept, tuple(failures), folders)
+    return Outcome(done, kept, tuple(failures), folders, tuple(details))
 
 
 def _process(part: _Work) -> tuple[Any, ...]:
@@ -148,8 +150,10 @@ class _Runner:
         self._begun: list[tuple[str, str]] = []
         self._limit: Seconds | None = _PATIENCE
         self._deaths = 0
+        self._session = ""  # of the process at work
         self.done = self.kept = 0
         self.failures: list[str] = []
+        self.details: list[Path] = []
 
     def run(self) -> None:
         problem = self._work[0].job.system.problem
@@ -169,7 +173,7 @@ class _Runner:
             for part in self._work
             if part.missing
         )
-        session = _session()
+        self._session = session = _session()
         job = self._work[0].job
         order = Order.of(
             job.system,
@@ -220,7 +224,7 @@ class _Runner:
         if kind == "fatal":
             raise StoreError(event["error"])
         if kind == "unloadable":
-            self._give_up_system(event["error"])
+            self._give_up_system(event["error"], self._session)
         elif kind == "waiting":
             self._limit = None
         elif kind == "start":
@@ -229,7 +233,7 @@ class _Runner:
             self._limit = self._time_limit or 600.0 + 20.0 * self._recordings[key].duration
         elif kind in ("done", "kept", "failed"):
             if kind == "failed":
-                self.failures.append(f"{self._name} on {key[0]}, {key[1]}: {event['error']}")
+                self._tell_failed(key, event["error"])
             self._strike(key, kind)
 
     def _strike(self, key: tuple[str, str], status: str) -> None:
@@ -246,8 +250,12 @@ class _Runner:
             if self._take_what_is_stored(key, session):
                 return
             self._folder_of(key).write_failure(key[1], reason, said[-2000:], session)
-        self.failures.append(f"{self._name} on {key[0]}, {key[1]}: {reason}")
+        self._tell_failed(key, reason)
         self._strike(key, "failed")
+
+    def _tell_failed(self, key: tuple[str, str], reason: str) -> None:
+        self.failures.append(f"{self._name} on {key[0]}, {key[1]}: {reason}")
+        self.details.append(self._folder_of(key).rttm_path(key[1]).with_suffix(".json"))
 
     def _take_what_is_stored(self, key: tuple[str, str], session: str) -> bool:
         """Whether a recording that was begun is done after all: the process may have ended after it had stored the
@@ -265,7 +273,7 @@ class _Runner:
 
     def _system_failed(self, reason: str, said: str) -> None:
         """The system can't run, and its process didn't record why."""
-        reason = without_home(reason)
+        reason = shortened(reason)
         now = datetime.now(UTC).isoformat(timespec="microseconds")
         session = new_session(_session(), now)
         session |= {"ended": now, "machine": dict(self._machine), "error": reason, "detail": said[-2000:]}
@@ -274,10 +282,11 @@ class _Runner:
                 with part.folder.locked():
                     part.folder.ensure_run(part.run)
                     part.folder.write_session(session)
-        self._give_up_system(reason)
+        self._give_up_system(reason, session["session"])
 
-    def _give_up_system(self, reason: str) -> None:
+    def _give_up_system(self, reason: str, session: str) -> None:
         self.failures.append(f"{self._name}: {reason}")
+        self.details += [part.folder.path / "sessions" / f"{session}.json" for part in self._work if part.missing][:1]
         for part in self._work:
             for recording in list(part.missing):
                 self._strike((part.dataset, recording.id), "failed")

@@ -14,9 +14,9 @@ import time
 from types import TracebackType
 from typing import IO, Any, Self
 
+from diarbench.execute.child import shortened
 from diarbench.execute.messages import Order
 from diarbench.fetch import offline
-from diarbench.files import without_home
 from diarbench.types import Seconds
 
 _TAIL = 20_000  # bytes of what it printed last that are kept
@@ -123,7 +123,7 @@ class WorkerProcess:
     def said(self) -> str:
         """The end of what it printed, fit to be stored and shown."""
         self._listener.join(timeout=_DRAIN)
-        text = without_home(self._tail.decode(errors="replace"))
+        text = shortened(self._tail.decode(errors="replace"))
         return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
 
     def _send(self, stream: IO[bytes], order: bytes) -> None:

@@ -26,7 +26,7 @@ from diarbench.audio import decode
 from diarbench.errors import AdapterError, AudioError, StoreError
 from diarbench.execute.beside import Beside, Spent
 from diarbench.execute.child import all_of, begin, cpu_time, now, one_line, tell, trace, wait_for_gpu
-from diarbench.execute.loading import Adapter, Randomness, load_adapter, set_threads
+from diarbench.execute.loading import Adapter, Randomness, load_adapter, set_threads, source_of
 from diarbench.execute.messages import Order, Task
 from diarbench.files import size_of
 from diarbench.measure.beside import look
@@ -89,13 +89,14 @@ class Worker:
         try:
             adapter = self._load()
         except BaseException as error:  # noqa: BLE001  whatever an adapter raises must become a visible failure
-            self._provenance |= {"error": one_line(error), "detail": trace(error)}
+            said = self._one_line(error)
+            self._provenance |= {"error": said, "detail": trace(error)}
             for task in self._order.tasks:
                 folder = RunFolder(task.folder)
                 with self._held(folder, task):
                     folder.ensure_run(task.run)
                     self._store_session(folder, ended=True)
-            self._tell(event="unloadable", error=one_line(error))
+            self._tell(event="unloadable", error=said)
             return "finished"
         self._tell(event="loaded")
         going = all(self._do_task(adapter, task) for task in self._order.tasks)
@@ -137,9 +138,10 @@ class Worker:
             call = self._call(adapter, audio)
         except BaseException as error:  # noqa: BLE001  one failing recording leaves the rest
             self._settle()  # where it is that which failed, it fails again, and that ends all
-            folder.write_failure(recording.id, one_line(error), trace(error), self._order.session)
+            said = self._one_line(error)
+            folder.write_failure(recording.id, said, trace(error), self._order.session)
             self._spent.stop()
-            self._tell(event="failed", error=one_line(error), **names)
+            self._tell(event="failed", error=said, **names)
             return _device_lives(self._order.device)
         self._beside.do(self._store, folder, call, described)
         self._stored.append({"event": "done", "wall": call.timing.wall, **names})
@@ -282,6 +284,9 @@ class Worker:
             load, memory = load_average(), peak_memory()
             end = {"ended": now(), "load_average_after": load, "peak_memory_bytes": memory, "spent": spent}
         folder.write_session(self._provenance | end)
+
+    def _one_line(self, error: BaseException) -> str:
+        return one_line(error, source_of(self._order.adapter_file, self._order.adapter_module))
 
     def _tell(self, **event: Any) -> None:
         tell(self._events, **event)

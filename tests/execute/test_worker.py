@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import py_compile
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +19,7 @@ from small_lab import PLAIN, Lab
 
 from diarbench.cards import SystemSpec
 from diarbench.execute import parent, process
+from diarbench.execute.child import shortened
 from diarbench.loaders import Dataset
 
 HEAD = """
@@ -110,6 +113,66 @@ def test_one_clear_failure_and_the_rest_goes_on(lab: Lab, odds: dict[str, str], 
     assert statuses == ["done"] + ["failed", "done"] * len(odds)
     processes = list(dict.fromkeys(run.result(recording)["session"] for _, recording, _ in lab.shown.recordings))
     assert len(processes) == (len(odds) + 1 if odds is DYING else 1)
+
+
+HELPED = """
+from helper import look_up
+
+class System:
+    def diarize(self, audio):
+        if audio.recording.id == "a":
+            return look_up({})
+        if audio.recording.id == "b":
+            __import__("os").chdir("/")
+            return dict(json_is="nothing").fromkeys(1)
+        import json
+        return json.loads("{")
+"""
+
+
+def test_a_failure_names_its_place_in_the_adapter(lab: Lab, monkeypatch: pytest.MonkeyPatch):
+    lab.path.mkdir(parents=True)
+    monkeypatch.chdir(lab.path)
+    system = lab.system("bad", HELPED)
+    (lab.path / "systems" / "bad" / "helper.py").write_text("def look_up(table):\n    return table['x']\n")
+    outcome = lab.run(system, lab.dataset())
+    assert outcome.failures == (
+        "bad on mine, a: KeyError: 'x' (systems/bad/helper.py, line 2)",
+        "bad on mine, b: TypeError: 'int' object is not iterable (systems/bad/adapter.py, line 10)",
+        "bad on mine, c: JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1) "
+        "(systems/bad/adapter.py, line 12)",
+    )
+    stored = [lab.folder("bad").result(name) for name in "abc"]
+    assert [f"bad on mine, {one['recording']}: {one['error']}" for one in stored if one] == list(outcome.failures)
+    assert all('File "systems/bad/adapter.py", line ' in one["detail"] for one in stored if one)
+    assert [json.loads(path.read_text()) for path in outcome.details] == stored
+
+
+def test_a_place_elsewhere_is_told_without_the_way_there(lab: Lab):
+    failed = lab.run(lab.system("bad", "1 / 0\n"), lab.dataset())
+    assert failed.failures == ("bad: ZeroDivisionError: division by zero (systems/bad/adapter.py, line 1)",)
+    (detail,) = failed.details
+    assert "ZeroDivisionError" in json.loads(detail.read_text())["detail"]
+    broken = lab.run(lab.system("broken", "def f(:\n"), lab.dataset())
+    assert broken.failures[0].count("line 1") == 1, "Python says it itself"
+
+
+@pytest.mark.parametrize(
+    ("folder", "text", "told"),
+    [
+        ("box", "no {0}/box/a.wav", "no a.wav"),
+        ("box", "'{0}/box/a.wav', in {0}/box/b/c", "'a.wav', in b/c"),
+        ("box", "/data{0}/box/a.wav", "/data{0}/box/a.wav"),
+        ("box", "{0}/boxes/a.wav", "{0}/boxes/a.wav"),
+        (".", "{0}/home/me/secret", "~/secret"),
+    ],
+)
+def test_paths_are_as_they_would_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder, text, told):
+    (tmp_path / "box").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home" / "me"))
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere/tmp")
+    monkeypatch.chdir(tmp_path / folder)
+    assert shortened(text.format(tmp_path)) == told.format(tmp_path)
 
 
 def test_a_call_that_hangs_is_ended(lab: Lab):
