@@ -203,6 +203,25 @@ def macro_der(entry: Entry, columns: Sequence[Column], rule: str) -> float | Non
     return sum(known) / len(known) if known and len(known) == len(ders) else None
 
 
+def beginnings(board: Leaderboard) -> dict[str, int]:
+    """Systems that have run on the beginnings of the datasets only, and on how many recordings of each: a limit of so
+    many would rank them. Those with failures, other gaps, or no run on a dataset are not among them."""
+    found = {}
+    for line in board.lines:
+        started = []
+        for column in board.columns:
+            score = line.entry.scores.get(column.name)
+            done = len(column.recordings) - len(score.missing) if score is not None else 0
+            if score is None or score.failures or not done or set(score.missing) != set(column.recordings[done:]):
+                break
+            if score.missing:
+                started.append(done)
+        else:
+            if started:
+                found[line.entry.system] = min(started)
+    return found
+
+
 def exposure(entry: Entry, column: Column) -> Exposure | None:
     """What the system's weights may know of the dataset, for all that its card says; it never changes a rank.
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diarbench.leaderboard import Column, Entry, Place, Score, Speed, macro_der, pareto_front, rank
+from diarbench.leaderboard import Column, Entry, Place, Score, Speed, beginnings, macro_der, pareto_front, rank
 from diarbench.scoring import FAIR, FULL, ErrorTimes
 
 
@@ -189,3 +189,29 @@ def test_the_pareto_front_is_what_nothing_beats(points):
 def test_the_front_does_not_depend_on_units(points, factor):
     scaled = {name: (factor * x, factor**3 * y) for name, (x, y) in points.items()}
     assert pareto_front(scaled) == pareto_front(points)
+
+
+# --- what a limit would rank
+
+
+def test_beginnings_are_what_a_limit_would_rank():
+    three = column("three", "a", "b", "c")
+    columns = (three, TWO)
+
+    def of(system: str, missed: dict[str, float], missing: tuple[str, ...], *, failures=None, two=True) -> Entry:
+        scores = {"three": score(missed, missing=missing, failures=failures)} | (
+            {"two": score({"c": 1})} if two else {}
+        )
+        return Entry(system, system, None, {}, scores, {}, None)
+
+    made = board(
+        of("whole", {"a": 1, "b": 1, "c": 1}, ()),
+        of("two-of-three", {"a": 1, "b": 1}, ("c",)),
+        of("one-of-three", {"a": 1}, ("b", "c")),
+        of("a-gap", {"a": 1, "c": 1}, ("b",)),
+        of("failed", {"a": 1}, ("c",), failures={"b": "fell over"}),
+        of("none", {}, ("a", "b", "c")),
+        of("not-on-two", {"a": 1}, ("b", "c"), two=False),
+        columns=columns,
+    )
+    assert beginnings(made) == {"two-of-three": 2, "one-of-three": 1}

@@ -69,6 +69,7 @@ def report(
         return
     board = stored_board(name, runs, systems, datasets, limit, rule, cards)
     note_hidden(registry, [line.entry.system for line in board.lines], [column.name for column in board.columns])
+    _note_beginnings(board)
     wanted = registry.choose_report(name)[1].reported if name is not None else ["*"]
     _deliver_board(board, [] if no_reported else readable_tables(registry, wanted), format, output, open_page)
 
@@ -97,6 +98,18 @@ def note_hidden(registry: Registry, systems: list[str], datasets: list[str]) -> 
     """Say which systems and datasets of a board are not those that come with diarbench, though called as they are."""
     for text in [*registry.remarks("systems", systems), *registry.remarks("datasets", datasets)]:
         note(text)
+
+
+def _note_beginnings(board: Leaderboard) -> None:
+    """What to type where systems have run on the beginnings of the datasets only."""
+    from diarbench.leaderboard import beginnings
+
+    if found := beginnings(board):
+        count, names = min(found.values()), ", ".join(found)
+        note(
+            f"{names}: run with a limit, and so not ranked; `--limit {count}` shows the first {count} of each dataset, "
+            "a run without --limit adds the rest"
+        )
 
 
 def _published_table(registry: Registry, name: str) -> Published | None:

@@ -50,7 +50,10 @@ def test_a_failing_system_leaves_the_rest_and_shows(diarbench, here):
     lines = {line["system"]: line for line in board["systems"]}
     assert lines["good"]["rank"] == 1
     assert lines["bad"]["rank"] is None
-    assert "out of ideas" in answer.err
+    assert "failed: bad on mine, b: RuntimeError: out of ideas (systems/bad/adapter.py, line 4)\n" in answer.err
+    (stored,) = Path("runs").glob("*/bad/mine/*/*/recordings/b.json")
+    assert f'note: the whole traceback is "detail" in {stored}\n' in answer.err
+    assert "line 4, in diarize" in json.loads(stored.read_text())["detail"]
     assert "out of ideas" in Path(board["page"]).read_text()
 
 
@@ -60,6 +63,11 @@ def test_limit_runs_the_first_and_says_so(diarbench, here):
     assert json.loads(answer.out)["systems"][0]["rank"] == 1
     whole = diarbench("report", "--format", "table")
     assert "2 of 3" in whole.out
+    note = "note: good: run with a limit, and so not ranked; `--limit 2` shows the first 2 of each dataset, "
+    assert note in whole.err
+    assert "--limit" not in diarbench("report", "--limit", "2", "--format", "table").err
+    diarbench("run", "-s", "good", "-d", "mine")
+    assert "--limit" not in diarbench("report", "--format", "table").err
 
 
 @pytest.mark.parametrize(("format", "sign"), [("md", "| "), ("latex", "\\toprule"), ("csv", "system"), ("json", "{")])
