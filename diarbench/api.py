@@ -34,7 +34,8 @@ Mapped = Literal["region", "scored"]
 # Longer than any collar in use (0.25 s, 0.5 s): who writes more means milliseconds.
 _MAX_COLLAR: Seconds = 10.0
 
-_REGIONS = {
+# What is scored, in words.
+REGIONS = {
     "uem": "scored inside the UEM",
     "turns": "scored from the first to the last turn of both sides",
     "reference": "scored from the first to the last turn of the reference",
@@ -102,7 +103,7 @@ class Scores:
     @property
     def region_in_words(self) -> str:
         """What is scored, as it is printed."""
-        return _REGIONS[self.region]
+        return REGIONS[self.region]
 
     @property
     def notes(self) -> list[str]:
@@ -242,11 +243,12 @@ def score_sides(
     )
 
 
-def board_of(systems: Mapping[str, Scores], *, name: str = "recordings") -> Leaderboard:
+def board_of(systems: Mapping[str, Scores], *, name: str = "recordings", limit: int | None = None) -> Leaderboard:
     """Scores of several systems as a leaderboard of one dataset, ranked by their first rule.
 
     For `diarbench.compare.compare`. What a system has no hypothesis for counts as never run: it then has no rank.
-    Raises InputError for no systems, or where they have not been scored by the same rules over the same region.
+    `limit` keeps the first recordings only, by id. Raises InputError for no systems, or where they have not been
+    scored by the same rules over the same region.
     """
     import diarbench
     from diarbench.leaderboard import Column, Entry, Score, rank
@@ -256,14 +258,15 @@ def board_of(systems: Mapping[str, Scores], *, name: str = "recordings") -> Lead
     some = next(iter(systems.values()))
     if any((one.rules, one.region) != (some.rules, some.region) for one in systems.values()):
         raise InputError("systems that are held against each other need the same rules and the same region")
-    ids = tuple(sorted({id for one in systems.values() for id in one.recordings}))
-    column = Column(name, name, "", False, "", ids, len(ids), 0.0)
+    everything = sorted({id for one in systems.values() for id in one.recordings})
+    ids = tuple(everything[:limit])
+    column = Column(name, name, "", False, "", ids, len(everything), 0.0)
     entries = []
     for system, one in systems.items():
         times = {
             id: {rule: score.times for rule, score in by_rule.items()}
             for id, by_rule in one.recordings.items()
-            if id not in one.absent
+            if id in ids and id not in one.absent
         }
         scores = {name: Score(times, {}, tuple(id for id in ids if id not in times))}
         entries.append(Entry(system, system, None, {}, scores, {}, None))

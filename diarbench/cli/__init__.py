@@ -95,7 +95,7 @@ def _usage(error: Any) -> str:
     return f"error: {text[:1].lower()}{text[1:]}{end} `{path} --help` shows what it takes\n"
 
 
-# Options of `score` that take several words, so that a shell's wildcard works: -r ref/*.rttm
+# Options of `score` and `compare` that take several words, so that a shell's wildcard works: -r ref/*.rttm
 _SPREADING = {"-r", "--reference", "-y", "--hypothesis", "-u", "--uem"}
 
 
@@ -105,7 +105,7 @@ def spread(arguments: Sequence[str]) -> list[str]:
     >>> spread(["score", "-r", "a.rttm", "b.rttm", "-y", "c"])
     ['score', '-r', 'a.rttm', '-r', 'b.rttm', '-y', 'c']
     """
-    if not arguments or arguments[0] != "score":
+    if not arguments or arguments[0] not in ("score", "compare"):
         return list(arguments)
     result: list[str] = []
     option, taken = "", 0

@@ -1,4 +1,4 @@
-"""`diarbench compare`: systems held against one, from stored runs."""
+"""`diarbench compare`: systems held against one, from stored runs or folders of turns."""
 
 from __future__ import annotations
 
@@ -8,14 +8,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from diarbench.cli.common import Format, FormatOption, RuleOption, RunsOption, console, print_json
+from diarbench.cli.common import Format, FormatOption, RunsOption, console, note, print_json
 from diarbench.cli.report import stored_board
+from diarbench.cli.score import (
+    HypothesisFormatOption,
+    MappingOption,
+    ReferenceFormatOption,
+    ReferenceOption,
+    RegionOption,
+    UemOption,
+    by_name,
+    scored,
+)
+from diarbench.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
+    from diarbench.api import Scores
     from diarbench.compare import Against, Comparison, Difference
+    from diarbench.leaderboard import Leaderboard
     from diarbench.scoring.statistics import Changes
 
 FORMAT = 1
@@ -28,38 +44,113 @@ class Method(StrEnum):
     percentile = "percentile"
 
 
+_RUNS = Path("runs")
+
+
 def compare(
-    first: Annotated[str, typer.Argument(metavar="A", help="A system with stored runs.")],
-    others: Annotated[list[str], typer.Argument(metavar="B", help="The systems to hold against it, one by one.")],
-    runs: RunsOption = [Path("runs")],  # noqa: B006  typer reads it, nobody writes it
+    first: Annotated[str | None, typer.Argument(metavar="[A]", help="A system with stored runs.")] = None,
+    others: Annotated[
+        list[str] | None, typer.Argument(metavar="[B...]", help="The systems to hold against it, one by one.")
+    ] = None,
+    runs: RunsOption = [_RUNS],  # noqa: B006  typer reads it, nobody writes it
     datasets: Annotated[
         list[str] | None, typer.Option("--dataset", "-d", help="Only this dataset. Repeatable.")
     ] = None,
-    rule: RuleOption = "",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N recordings of each dataset.")] = None,
+    reference: Annotated[list[str] | None, ReferenceOption] = None,
+    uem: UemOption = None,
+    system: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--system", metavar="NAME=PATH",
+            help="Instead of stored runs, hypotheses as `score` reads them; the others are held against the first.",
+        ),
+    ] = None,
+    region: RegionOption = None,
+    mapping: MappingOption = None,
+    reference_format: ReferenceFormatOption = None,
+    hypothesis_format: HypothesisFormatOption = None,
+    rule: Annotated[
+        str,
+        typer.Option("--rule", help="full (no collar), fair (±250 ms), forgiving (±250 ms, no overlap) [full]; "
+                     "with -r also as collar=0.1,overlap=skip."),
+    ] = "",
     level: Annotated[float, typer.Option(help="Confidence level of the intervals.")] = 0.95,
     method: Annotated[Method, typer.Option(help="Kind of bootstrap interval.")] = Method.bca,
     resamples: Annotated[int, typer.Option(min=100, max=1_000_000, help="Bootstrap resamples.")] = 10_000,
     seed: Annotated[int, typer.Option(min=0, help="Of resampling; the same seed gives the same digits.")] = 0,
     most: Annotated[int, typer.Option(min=1, help="Recordings to show, those that changed most.")] = 10,
     format: FormatOption = Format.table,
-) -> None:
-    """Hold systems against A: differences with intervals and p-values, and what they allow to conclude."""
+) -> None:  # fmt: skip
+    """Hold systems against A: differences with intervals and p-values, and what they allow to conclude.
+
+    Systems are stored runs (A B ...), or folders of turns (-r REF --system A=FOLDER --system B=FOLDER ...).
+    """
     from diarbench.compare import compare as compare_systems
 
-    names = list(dict.fromkeys([first, *others]))
-    board = stored_board(None, runs, names, datasets, None, rule, [])
-    result = compare_systems(board, first, others, level=level, method=method.value, resamples=resamples, seed=seed)
+    if reference:
+        names = list(by_name(system or []))
+        stored = {"A": first, "-d": datasets, "--runs": runs != [_RUNS]}
+        _refuse(stored, "-r REF compares folders of turns, named by --system NAME=PATH")
+        if len(names) < 2:
+            raise InputError("-r REF needs two systems: --system A=PATH --system B=PATH")
+        scores = scored(
+            reference, by_name(system or []), uem, [rule or "full"],
+            region=region, mapping=mapping, reference_format=reference_format, hypothesis_format=hypothesis_format,
+        )  # fmt: skip
+        board = _board(scores, reference, limit)
+        scored_over = next(iter(scores.values())).region
+    else:
+        folders = {
+            "-u": uem, "--system": system, "--region": region, "--mapping": mapping,
+            "--reference-format": reference_format, "--hypothesis-format": hypothesis_format,
+        }  # fmt: skip
+        _refuse(folders, "needs references (-r REF)")
+        if first is None or not others:
+            raise InputError(
+                "name two systems with stored runs (A B), or folders of turns (-r REF --system A=PATH --system B=PATH)"
+            )
+        names = list(dict.fromkeys([first, *others]))
+        board = stored_board(None, runs, names, datasets, limit, rule, [])
+        names, scored_over = [first, *others], "uem"
+    result = compare_systems(
+        board, names[0], names[1:], level=level, method=method.value, resamples=resamples, seed=seed
+    )
     if format is Format.json:
-        print_json(_as_json(result, most))
+        print_json(_as_json(result, scored_over, most))
         return
     out = console()
     for one in result.others:
-        _print_against(out, result, one, most)
+        _print_against(out, result, one, scored_over, most)
     if len(result.others) > 1:
         _print_summary(out, result)
 
 
-def _as_json(result: Comparison, most: int) -> dict[str, Any]:
+def _refuse(options: Mapping[str, object], why: str) -> None:
+    for name, value in options.items():
+        if value:
+            raise InputError(f"{name}: {why}")
+
+
+def _board(systems: Mapping[str, Scores], reference: Sequence[str], limit: int | None) -> Leaderboard:
+    """The board of systems that were scored now; its only dataset has the name of the references."""
+    from dataclasses import replace
+
+    from diarbench.api import board_of
+
+    for name, one in systems.items():
+        for text in replace(one, absent=()).notes:
+            note(f"{name}: {text}")
+        if one.absent:
+            more = ", ..." if len(one.absent) > 1 else ""
+            note(
+                f"{name}: {len(one.absent)} recordings have no hypothesis and are not compared ({one.absent[0]}{more})"
+            )
+    name = Path(reference[0].removeprefix("@")).resolve().stem if len(reference) == 1 else "references"
+    return board_of(systems, name=name, limit=limit)
+
+
+def _as_json(result: Comparison, scored_over: str, most: int) -> dict[str, Any]:
     """As docs/comparing.md documents it."""
     import diarbench
 
@@ -68,6 +159,7 @@ def _as_json(result: Comparison, most: int) -> dict[str, Any]:
         "version": diarbench.__version__,
         "a": result.first,
         "rule": result.rule.name,
+        "region": scored_over,
         "level": result.level,
         "method": result.method,
         "resamples": result.resamples,
@@ -124,27 +216,33 @@ def _changes_json(changes: Changes | None) -> dict[str, float] | None:
     return asdict(changes) if changes is not None else None
 
 
-def _print_against(out: Console, result: Comparison, one: Against, most: int) -> None:
-    label = f"DER, {result.rule.label}; {100 * result.level:.6g} % intervals ({result.method}), difference in points"
-    table = _table(label, "dataset", f"recordings|{result.first}|{one.system}|difference|interval|p")
+def _print_against(out: Console, result: Comparison, one: Against, scored_over: str, most: int) -> None:
+    from diarbench.api import REGIONS, describe
+
+    how = f"{describe(result.rule)}; {REGIONS[scored_over]}; {100 * result.level:.6g} % intervals ({result.method})"
+    names = (result.first, one.system)
+    table = _table(
+        f"DER, {how}, difference in points", ["dataset", "recordings", *names, "difference", "interval", "p"]
+    )
     for dataset in one.datasets:
         coverage = f"{len(dataset.recordings)} of {dataset.of}"
-        table.add_row(dataset.name, coverage, *_cells(dataset.difference))
+        table.add_row(_plain(dataset.name), coverage, *_cells(dataset.difference))
     table.add_section()
     table.add_row("macro", "", *_cells(one.macro), style="bold")
     out.print(table)
     title = "Differences of single recordings, in points"
-    spread = _table(title, "dataset", "recordings|better|worse|median|quartiles|P90|maximum")
+    heads = ["dataset", "recordings", "better", "worse", "median", "quartiles", "P90", "maximum"]
+    spread = _table(title, heads)
     for dataset in one.datasets:
-        spread.add_row(dataset.name, *_spread(dataset.changes))
+        spread.add_row(_plain(dataset.name), *_spread(dataset.changes))
     spread.add_section()
     spread.add_row("all", *_spread(one.changes), style="bold")
     out.print(spread)
     title = "Recordings that changed most"
-    changed = _table(title, "dataset|recording", f"{result.first}|{one.system}|difference|more errors (s)")
+    changed = _table(title, ["dataset", "recording", *names, "difference", "more errors (s)"], texts=2)
     for change in one.most_changed(most):
         cells = (_percent(change.a), _percent(change.b), _points(change.b_minus_a), f"{change.more_errors:+.2f}")
-        changed.add_row(change.dataset, change.recording, *cells)
+        changed.add_row(_plain(change.dataset), _plain(change.recording), *cells)
     out.print(changed)
     if silent := sum(dataset.without_speech for dataset in one.datasets):
         out.print(f"Recordings without reference speech, which count by their false alarms only: {silent}.")
@@ -152,22 +250,30 @@ def _print_against(out: Console, result: Comparison, one: Against, most: int) ->
 
 
 def _print_summary(out: Console, result: Comparison) -> None:
-    table = _table(f"Against {result.first}", "system", f"macro DER|less {result.first}|interval|p|p (Holm)")
+    heads = ["system", "macro DER", f"less {result.first}", "interval", "p", "p (Holm)"]
+    table = _table(f"Against {result.first}", heads)
     for one in result.others:
         _, b, *difference = _cells(one.macro)
-        table.add_row(one.system, b, *difference, _p(one.p_holm))
+        table.add_row(_plain(one.system), b, *difference, _p(one.p_holm))
     out.print(table)
 
 
-def _table(title: str, left: str, right: str) -> Table:
+def _table(title: str, heads: Sequence[str], *, texts: int = 1) -> Table:
+    """A table whose first columns hold text. In a narrow window words go on in the next line: cut, two names may look
+    alike."""
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
-    for heading in left.split("|"):
-        table.add_column(heading)
-    for heading in right.split("|"):
-        table.add_column(heading, justify="right")
+    table = Table(title=_plain(title), title_justify="left")
+    for position, heading in enumerate(heads):
+        table.add_column(_plain(heading), justify="left" if position < texts else "right", overflow="fold")
     return table
+
+
+def _plain(name: str) -> Text:
+    """A name as it is: one in brackets would be taken for a style."""
+    from rich.text import Text
+
+    return Text(name)
 
 
 def _cells(difference: Difference) -> list[str]:

@@ -109,6 +109,8 @@ def score(
         region=region, mapping=mapping, reference_format=reference_format, hypothesis_format=hypothesis_format,
     )  # fmt: skip
     for name, one in scores.items():
+        for text in one.notes:
+            note(f"{name}: {text}" if name else text)
         if name and one.absent:
             note(f"{name} has no rank, since it lacks recordings")
     _print(scores, format, per_speaker=per_speaker)
@@ -136,8 +138,8 @@ def scored(
     reference_format: TurnFormat | None,
     hypothesis_format: TurnFormat | None,
 ) -> dict[str, Scores]:
-    """Scores of the systems at these places, all on the same recordings; what is amiss with them is said. The name ""
-    is the only system, without a name. Raises InputError."""
+    """Scores of the systems at these places, all on the same recordings; the name "" is that of an only system
+    without one. Raises InputError."""
     from diarbench.api import parse_rule, score_sides
     from diarbench.turnfiles import read_regions, read_turns
 
@@ -145,8 +147,8 @@ def scored(
     references = read_turns(reference, reference_format)
     hypotheses = {name: _hypotheses(name, paths, hypothesis_format) for name, paths in systems.items()}
     regions = read_regions(uem) if uem else None
-    everywhere = {name for turns in hypotheses.values() for name in turns}
-    scores = {
+    everywhere = {id for turns in hypotheses.values() for id in turns}
+    return {
         name: score_sides(
             references, turns, regions, found,
             region=(region or Region.turns).value, also=everywhere,
@@ -154,10 +156,6 @@ def scored(
         )
         for name, turns in hypotheses.items()
     }  # fmt: skip
-    for name, one in scores.items():
-        for text in one.notes:
-            note(f"{name}: {text}" if name else text)
-    return scores
 
 
 def _hypotheses(name: str, paths: Sequence[str], format: TurnFormat | None) -> dict[str, Turns]:
