@@ -67,7 +67,7 @@ def run(
     from diarbench.board import read_board
     from diarbench.cli.progress import progress
     from diarbench.cli.report import note_hidden, readable_tables
-    from diarbench.execute import execute
+    from diarbench.execute import execute, overhangs
     from diarbench.files import write_whole
     from diarbench.measure.machine import fingerprint, machine_name
     from diarbench.plan import is_replay, plan
@@ -120,6 +120,8 @@ def run(
     else:
         print_leaderboard(board, console(), reported)
         typer.echo(f"\n{outcome.done} recordings run, {outcome.kept} already there. Page: {page}")
+    for text in overhangs(outcome.folders):
+        note(text)
     for failure in outcome.failures:
         typer.echo(f"failed: {failure}", err=True)
     if outcome.details:

@@ -292,6 +292,26 @@ class _Runner:
                 self._strike((part.dataset, recording.id), "failed")
 
 
+def overhangs(folders: Mapping[tuple[str, str], RunFolder]) -> list[str]:
+    """What `run` says of systems whose turns end after the recordings, once for each; `folders` as in `Outcome`."""
+    found: dict[str, list[tuple[str, str, Seconds]]] = {}
+    for (system, dataset), folder in folders.items():
+        for session in folder.sessions:
+            for recording_id, end in session.get("turns_end", {}).items():
+                result = folder.result(recording_id)  # of a later process, if it was run again
+                if result is not None and result["session"] == session["session"]:
+                    found.setdefault(system, []).append((dataset, recording_id, end))
+    said = []
+    for system, of in found.items():
+        dataset, recording_id, end = of[0]
+        count = f"{len(of)} recording{'s' if len(of) != 1 else ''}"
+        said.append(
+            f"{system}: turns end after the recording, by more than 0.5 s, in {count}, such as {dataset}, "
+            f"{recording_id} (at {end:g} s); what lies outside the scored regions isn't scored"
+        )
+    return said
+
+
 class _BusyError(Exception):
     """Another process works on the folder."""
 

@@ -44,6 +44,12 @@ _WARM_UP = 5.0  # s of audio
 _CPU_EXCESS = 1.25
 _CPU_SLACK = 0.1  # s
 
+# Windows and frames are padded, so turns may end a little after the recording; some systems write whole windows.
+_OVERHANG = 0.5  # s
+_LONGEST_WINDOW = 10.0  # s
+# Turns that end later than so many times the recording's length are not in seconds.
+_NO_SECONDS = 10.0
+
 
 def main() -> int:
     """Read an order, do it, report each step."""
@@ -78,6 +84,7 @@ class Worker:
         self._warm = False
         self._beside, self._spent = Beside(), Spent()
         self._stored: list[dict[str, Any]] = []  # events of results that are being written
+        self._beyond: dict[str, Seconds] = {}  # where the turns of recordings of this task end, if after them
         self._recorder: CallRecorder | None = None
         self._counter: PipelineCounter | None = None
 
@@ -106,6 +113,7 @@ class Worker:
     def _do_task(self, adapter: Adapter, task: Task) -> bool:
         """The recordings of one dataset. False where this process can do no more."""
         folder = RunFolder(task.folder)
+        self._beyond = {}
         held = contextlib.ExitStack()
         held.enter_context(self._held(folder, task))
         complexity = asdict(self._complexity) if self._complexity else None
@@ -113,13 +121,20 @@ class Worker:
         self._beside.do(self._store_session, folder)
         going = all(self._do(adapter, task, folder, recording) for recording in task.recordings)
         # The folder is let go once all is written, and before we wait for the next one, if we have to.
-        self._beside.do(self._end_task, folder, held, self._spent.parts())
+        self._beside.do(self._end_task, folder, held, self._spent.parts(), dict(self._beyond))
         return going
 
-    def _end_task(self, folder: RunFolder, held: contextlib.ExitStack, parts: Mapping[str, Seconds]) -> None:
+    def _end_task(
+        self,
+        folder: RunFolder,
+        held: contextlib.ExitStack,
+        parts: Mapping[str, Seconds],
+        beyond: Mapping[str, Seconds],
+    ) -> None:
         with held:
             total = self._spent.total()
-            self._store_session(folder, ended=True, spent={"total": total, **parts} if total is not None else None)
+            spent = {"total": total, **parts} if total is not None else None
+            self._store_session(folder, ended=True, spent=spent, beyond=beyond)
 
     def _do(self, adapter: Adapter, task: Task, folder: RunFolder, recording: Recording) -> bool:
         """One recording, if it is still missing. False where this process can do no more."""
@@ -260,7 +275,17 @@ class Worker:
         elif device == "cpu" and used > _CPU_EXCESS * threads * wall + _CPU_SLACK:
             problem = f"it used {used / wall:.1f} CPU cores, not the {threads} that it was given (--threads)"
         timing = Timing(wall, audio.recording.duration, dict(stages.seconds))
-        return _Call(audio.recording.id, Turns.from_output(output), timing, problem, calls)
+        turns = Turns.from_output(output)
+        self._look_at_end(turns, audio.recording)
+        return _Call(audio.recording.id, turns, timing, problem, calls)
+
+    def _look_at_end(self, turns: Turns, recording: Recording) -> None:
+        """Note turns beyond the recording's end. Raises AdapterError where they can't be seconds."""
+        end, length = float(turns.ends.max()) if len(turns) else 0.0, recording.duration
+        if end > _NO_SECONDS * length and end - length > _LONGEST_WINDOW:
+            raise AdapterError(f"turns end at {end:g} s, the recording at {length:g} s; are these milliseconds?")
+        if end - length > _OVERHANG:
+            self._beyond[recording.id] = round(end, 3)
 
     @contextlib.contextmanager
     def _held(self, folder: RunFolder, task: Task) -> Iterator[None]:
@@ -277,12 +302,18 @@ class Worker:
             yield
 
     def _store_session(
-        self, folder: RunFolder, *, ended: bool = False, spent: Mapping[str, Seconds] | None = None
+        self,
+        folder: RunFolder,
+        *,
+        ended: bool = False,
+        spent: Mapping[str, Seconds] | None = None,
+        beyond: Mapping[str, Seconds] | None = None,
     ) -> None:
         end: dict[str, Any] = {}
         if ended:
             load, memory = load_average(), peak_memory()
             end = {"ended": now(), "load_average_after": load, "peak_memory_bytes": memory, "spent": spent}
+            end |= {"turns_end": dict(beyond)} if beyond else {}
         folder.write_session(self._provenance | end)
 
     def _one_line(self, error: BaseException) -> str:

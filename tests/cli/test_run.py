@@ -57,6 +57,17 @@ def test_a_failing_system_leaves_the_rest_and_shows(diarbench, here):
     assert "out of ideas" in Path(board["page"]).read_text()
 
 
+def test_turns_after_the_end_are_told_once_for_a_system(diarbench, here):
+    late = "class System:\n    def diarize(self, audio):\n        return [(1, 5.6, 'A')]\n"
+    Path("systems/late").mkdir()
+    Path("systems/late/adapter.py").write_text(late)
+    Path("systems/late/late.toml").write_text('title = "Late"\nadapter = "./adapter.py:System"\n')
+    for _ in ("first", "kept"):
+        answer = diarbench("run", "-s", "late", "-s", "good", "-d", "mine")
+        assert (answer.code, answer.err.count("turns end after the recording")) == (0, 1)
+        assert "note: late: turns end after the recording, by more than 0.5 s, in 3 recordings, " in answer.err
+
+
 def test_limit_runs_the_first_and_says_so(diarbench, here):
     answer = diarbench("run", "-s", "good", "-d", "mine", "--limit", 2, "--format", "json")
     assert json.loads(answer.out)["done"] == 2

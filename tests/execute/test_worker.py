@@ -18,7 +18,7 @@ import pytest
 from small_lab import PLAIN, Lab
 
 from diarbench.cards import SystemSpec
-from diarbench.execute import parent, process
+from diarbench.execute import overhangs, parent, process
 from diarbench.execute.child import shortened
 from diarbench.loaders import Dataset
 
@@ -173,6 +173,28 @@ def test_paths_are_as_they_would_be_typed(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere/tmp")
     monkeypatch.chdir(tmp_path / folder)
     assert shortened(text.format(tmp_path)) == told.format(tmp_path)
+
+
+def test_turns_after_the_recording_are_noted_or_fail(lab: Lab):
+    code = """
+        class System:
+            def diarize(self, audio):
+                end = {"a": 0.71, "b": 0.65, "c": 10.1, "d": 10.3, "e": 250.0}[audio.recording.id]
+                return [(0.1, end, "A")]
+    """
+    dataset = lab.dataset(ids="abcde")
+    outcome = lab.run(lab.system("late", code), dataset)
+    assert outcome.failures == (
+        "late on mine, d: turns end at 10.3 s, the recording at 0.2 s; are these milliseconds?",
+        "late on mine, e: turns end at 250 s, the recording at 0.2 s; are these milliseconds?",
+    )
+    assert lab.folder("late").sessions[-1]["turns_end"] == {"a": 0.71, "c": 10.1}
+    (note,) = overhangs(outcome.folders)
+    assert note.startswith(
+        "late: turns end after the recording, by more than 0.5 s, in 2 recordings, such as mine, a (at 0.71 s)"
+    )
+    again = lab.run(lab.system("late", code.replace("0.71", "0.2")), dataset, limit=2)
+    assert overhangs(again.folders) == []
 
 
 def test_a_call_that_hangs_is_ended(lab: Lab):
