@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import diarbench
-from diarbench.api import describe, parse_rule
+from diarbench.api import board_of, describe, parse_rule
 from diarbench.errors import InputError
 from diarbench.scoring import FAIR, FORGIVING, FULL, ScoringRule
 from diarbench.types import Turns
@@ -215,6 +215,36 @@ def test_rules_in_words():
 def test_wrong_rules(text, says):
     with pytest.raises(InputError, match=says):
         parse_rule(text)
+
+
+def scored(hypotheses, rule="full"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return diarbench.score({"a": REFERENCE, "b": REFERENCE, "c": []}, hypotheses, rules=[rule, "forgiving"])
+
+
+def test_scores_as_a_board():
+    systems = {
+        "part": scored({"a": REFERENCE}),
+        "worse": scored({"a": HYPOTHESIS, "b": HYPOTHESIS}),
+        "best": scored({"a": REFERENCE, "b": REFERENCE}),
+    }
+    board = board_of(systems, name="talks")
+    (column,) = board.columns
+    assert (board.rule, column.name, column.recordings, column.total) == (FULL, "talks", ("a", "b", "c"), 3)
+    assert [(line.entry.system, line.rank) for line in board.lines] == [("best", 1), ("worse", 2), ("part", None)]
+    assert board.lines[1].macro["full"] == pytest.approx(0.2)
+    assert board.lines[2].unranked == "2 of 3 recordings on talks"  # nobody speaks in c
+    first = board_of(systems, limit=1)
+    assert (first.columns[0].recordings, first.columns[0].total) == (("a",), 3)
+    assert {line.entry.system: line.rank for line in first.lines} == {"best": 1, "part": 1, "worse": 3}
+
+
+def test_scores_that_make_no_board():
+    with pytest.raises(InputError, match="no systems"):
+        board_of({})
+    with pytest.raises(InputError, match="the same rules and the same region"):
+        board_of({"a": scored({"a": REFERENCE}), "b": scored({"a": REFERENCE}, "fair")})
 
 
 def test_the_module_has_what_it_says():

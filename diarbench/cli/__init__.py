@@ -104,6 +104,8 @@ def spread(arguments: Sequence[str]) -> list[str]:
 
     >>> spread(["score", "-r", "a.rttm", "b.rttm", "-y", "c"])
     ['score', '-r', 'a.rttm', '-r', 'b.rttm', '-y', 'c']
+    >>> spread(["compare", "-r", "a.rttm", "b.rttm", "--system", "A=c"])
+    ['compare', '-r', 'a.rttm', '-r', 'b.rttm', '--system', 'A=c']
     """
     if not arguments or arguments[0] not in ("score", "compare"):
         return list(arguments)

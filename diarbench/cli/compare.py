@@ -48,9 +48,9 @@ _RUNS = Path("runs")
 
 
 def compare(
-    first: Annotated[str | None, typer.Argument(metavar="[A]", help="A system with stored runs.")] = None,
+    first: Annotated[str | None, typer.Argument(metavar="A", help="A system with stored runs.")] = None,
     others: Annotated[
-        list[str] | None, typer.Argument(metavar="[B...]", help="The systems to hold against it, one by one.")
+        list[str] | None, typer.Argument(metavar="B", help="The systems to hold against it, one by one.")
     ] = None,
     runs: RunsOption = [_RUNS],  # noqa: B006  typer reads it, nobody writes it
     datasets: Annotated[
