@@ -50,13 +50,15 @@ class Heard:
             raise InputError("there is no speech to prune by")
 
     def prune(self, encoder: Ge2eEncoder, sparsity: float) -> Ge2eEncoder:
-        """As `diarbench.nn.ge2e.prune_rows`, but by what weights contribute; the encoder has all its units."""
+        """As `diarbench.nn.ge2e.prune_rows`, but by what weights contribute; units may be missing."""
         scales = {}
-        for index, power in enumerate(self.powers[:-1]):
+        below = torch.arange(MELS)
+        for index, (power, units) in enumerate(zip(self.powers, places_in(self.full, encoder), strict=False)):
             root, width = power.diagonal().sqrt().float(), self.full.units[index]
-            scales[f"layers.{index}.weight_ih_l0"] = root[: -width - 1]
-            scales[f"layers.{index}.weight_hh_l0"] = root[-width - 1 : -1]
-        scales["linear.weight"] = self.powers[-1].diagonal().sqrt().float()[:-1]
+            scales[f"layers.{index}.weight_ih_l0"] = root[below]
+            scales[f"layers.{index}.weight_hh_l0"] = root[len(root) - 1 - width + units]
+            below = units
+        scales["linear.weight"] = self.powers[-1].diagonal().sqrt().float()[below]
         return prune_rows(encoder, sparsity, scales)
 
     @torch.no_grad()
@@ -67,9 +69,9 @@ class Heard:
         """
         fitted = copy.deepcopy(pruned)
         below = torch.arange(MELS)
-        layers = zip(lstm_layers(fitted.layers), lstm_layers(self.full.layers), fitted.kept, self.powers, strict=False)
-        for layer, whole, kept, power in layers:
-            units = torch.tensor(kept)
+        places = places_in(self.full, fitted)
+        layers = zip(lstm_layers(fitted.layers), lstm_layers(self.full.layers), places, self.powers, strict=False)
+        for layer, whole, units, power in layers:
             rows = torch.cat([units + gate * whole.hidden_size for gate in range(4)])
             columns = torch.cat([below, whole.input_size + units, torch.tensor([len(power) - 1])])
             found = _fitted(_matrix(layer), _matrix(whole)[rows], columns, power)
@@ -81,6 +83,20 @@ class Heard:
         found = _fitted(_linear(fitted.linear), _linear(self.full.linear), columns, self.powers[-1])
         fitted.linear.load_state_dict({"weight": found[:, :-1], "bias": found[:, -1]})
         return fitted
+
+
+def places_in(whole: Ge2eEncoder, part: Ge2eEncoder) -> list[Tensor]:
+    """Which of a network's units are left in one that was made from it, layer by layer, by their place in it.
+
+    Both may have lost units of the full network before. Raises InputError where the one was not made from the other.
+    """
+    places = []
+    for had, kept in zip(whole.kept, part.kept, strict=True):
+        if not set(kept) <= set(had):
+            raise InputError("a GE2E encoder can't be compared with one that lacks some of its units")
+        place = {unit: index for index, unit in enumerate(had)}
+        places.append(torch.tensor([place[unit] for unit in kept]))
+    return places
 
 
 def _with_one(*inputs: Tensor) -> Tensor:

@@ -102,10 +102,25 @@ def begin(
     if start.pretrained is not None:
         return Model(_pretrained(start.pretrained, folder, weights), window or _WINDOW)
     if start.ge2e is not None:
-        return Model(Ge2eEncoder.load(_file(start.ge2e, folder, weights)), window or _WINDOW)
+        path = _file(start.ge2e, folder, weights)
+        history = encoder_facts(path).get("stages", [])
+        return Model(Ge2eEncoder.load(path), window or _WINDOW, history=tuple(history))
     assert start.system is not None
     found = load_system(find_system(start.system), start.dropout, weights)
     return replace(found, window=window or found.window)
+
+
+def encoder_facts(path: Path) -> dict[str, Any]:
+    """How a GE2E encoder was made, as `save_model` wrote it into its file; nothing of one that others trained."""
+    if path.suffix != ".safetensors":
+        return {}
+    facts: dict[str, Any] = load_ge2e(path).about.get("training", {})
+    return facts
+
+
+def encoder_file(start: Start, folder: Path, weights: Path | None = None) -> Path | None:
+    """The file of `[start.ge2e]`, where a recipe in `folder` begins with one. Raises DiarbenchError as `begin`."""
+    return _file(start.ge2e, folder, weights) if start.ge2e is not None else None
 
 
 def load_system(spec: SystemSpec, dropout: float = 0.0, weights: Path | None = None) -> Model:
@@ -173,14 +188,16 @@ def trainable_encoder(encoder: Ge2eEncoder) -> Ge2eEncoder:
     return copy.deepcopy(encoder).requires_grad_(True)
 
 
-def with_overlap(network: EendNetwork, overlap: int) -> EendNetwork:
-    """A copy whose classes hold so many speakers at once; its classifier is new, and random."""
+def with_overlap(network: EendNetwork, overlap: int, dropout: float = 0.0) -> EendNetwork:
+    """A copy with this dropout whose classes hold so many speakers at once; its classifier is new, and random."""
     if isinstance(network, PyanNet):
         raise InputError("another number of overlapping speakers is for the Conformer head, not for PyanNet")
     shape = replace(network.head.shape, overlap=overlap)
-    dropout = network.wavlm.encoder.dropout.p if isinstance(network, Eend) else 0.0
     wider: EendNetwork
-    wider = Eend(network.wavlm.structure, shape, dropout=dropout) if isinstance(network, Eend) else FbankEend(shape)
+    if isinstance(network, Eend):
+        wider = Eend(network.wavlm.structure, shape, dropout=dropout)
+    else:
+        wider = FbankEend(shape, dropout=dropout)
     state = {k: v for k, v in network.state_dict().items() if not k.startswith("head.classifier.")}
     missing = wider.load_state_dict(state, strict=False).missing_keys
     assert all(name.startswith("head.classifier.") for name in missing)

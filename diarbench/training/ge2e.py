@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diarbench.compress.heard import places_in
 from diarbench.nn.ge2e import FRAME, SAMPLE_RATE, WINDOW, Ge2eEncoder, mel_power
 from diarbench.training.loop import Losses
 from diarbench.training.windows import Batch
@@ -43,7 +44,7 @@ class Imitate:
         self.network: nn.Module = student
         self._student, self._teacher = student, teacher.eval().requires_grad_(False)
         self._rate, self._states, self._spread = rate, states, spread
-        self._kept = [torch.tensor(units) for units in student.kept]
+        self._kept = places_in(teacher, student)
         for parameter in student.parameters():
             if parameter.requires_grad and not parameter.all():
                 # With no gradient, and no decay, AdamW leaves a zero as it is.

@@ -6,13 +6,17 @@ Shape letters: B windows, T frames, K speakers, C classes (sets of speakers, as 
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from diarbench.errors import InputError
 from diarbench.nn.powerset import powerset
+
+MOST_SPEAKERS = 7  # whose 5,040 orders are tried in each window; of 8 there are 40,320
 
 
 class PowersetLoss(nn.Module):
@@ -28,7 +32,9 @@ class PowersetLoss(nn.Module):
     orders: Tensor
 
     def __init__(self, speakers: int, overlap: int) -> None:
+        """Raises InputError for more speakers than MOST_SPEAKERS."""
         super().__init__()
+        check_speakers(speakers)
         sets = powerset(speakers, overlap)
         members = torch.zeros(len(sets), speakers)
         for row, chosen in enumerate(sets):
@@ -61,6 +67,15 @@ class PowersetLoss(nn.Module):
         common = activity @ self.members.T  # (B, T, C)
         # Of the sets that hold most of those who speak, the smallest: it holds nobody else.
         return (common - 0.5 * self.members.sum(1) / self.members.shape[1]).argmax(dim=2)
+
+
+def check_speakers(speakers: int) -> None:
+    """Raises InputError where there are too many for the loss."""
+    if speakers > MOST_SPEAKERS:
+        raise InputError(
+            f"head.speakers is {speakers}: in each window the loss tries all orders of speakers, here "
+            f"{math.factorial(speakers):,} of them; at most {MOST_SPEAKERS} speakers can be trained"
+        )
 
 
 @dataclass(frozen=True, slots=True)

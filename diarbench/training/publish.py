@@ -12,7 +12,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from diarbench.errors import InputError
+from diarbench.errors import InputError, StoreError
 from diarbench.files import sha256_of, write_whole
 from diarbench.nn.conformer import HeadShape
 from diarbench.nn.eend import Eend
@@ -36,28 +36,53 @@ def publish(
     """Write `out`/NAME.toml and `out`/weights/NAME; the path of the card.
 
     `parts` are those of corpora that it was trained on, by which leaderboards mark it; `recipe_folder` is where a file
-    that `[card] adapter` names is looked for. Raises InputError where a GE2E encoder's card would have no adapter,
-    StoreError where nothing can be written.
+    that `[card] adapter` names is looked for. What was there stays as it is unless all can be written. Raises
+    InputError where a GE2E encoder's card would have no adapter, or sets what follows from the network; StoreError
+    where nothing can be written.
     """
-    adapter = _adapter(recipe, model, out, recipe_folder)
-    place = out / _WEIGHTS / name
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=place.parent) as making:
-        new = Path(making) / name
-        facts = {"recipe": recipe.title, "seed": recipe.seed, "data": list(recipe.data.train)}
-        save_model(new, model, facts)
-        write_whole(new / "README.md", model_card(name, recipe, model))
-        digests = {file.name: sha256_of(file) for file in sorted(new.iterdir()) if file.name != "README.md"}
-        if place.exists():
-            shutil.rmtree(place)
-        new.rename(place)
-    card = out / f"{name}.toml"
-    write_whole(card, as_toml(system_card(name, recipe, model, digests, adapter, parts)))
+    adapter = adapter_of(recipe, model, out, recipe_folder)
+    check_out(out)
+    place, card = out / _WEIGHTS / name, out / f"{name}.toml"
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=place.parent) as making:
+            new = Path(making) / name
+            facts: dict[str, Any] = {"recipe": recipe.title, "seed": recipe.seed, "data": list(recipe.data.train)}
+            if isinstance(model.network, Ge2eEncoder) and parts:
+                facts["trained_parts"] = list(parts)  # recipes begin with the file, and see no card
+            save_model(new, model, facts)
+            write_whole(new / "README.md", model_card(name, recipe, model))
+            digests = {file.name: sha256_of(file) for file in sorted(new.iterdir()) if file.name != "README.md"}
+            text = as_toml(system_card(name, recipe, model, digests, adapter, parts))
+            if place.exists():
+                shutil.rmtree(place)
+            new.rename(place)
+    except OSError as error:
+        raise StoreError(f"{place}: can't be written: {error.strerror or error}") from error
+    write_whole(card, text)
     return card
 
 
-def _adapter(recipe: Recipe, model: Model, out: Path, recipe_folder: Path) -> str:
-    """What runs the system, as a card in `out` says it."""
+def check_out(out: Path) -> None:
+    """Raises StoreError where a card and weights can't be written into this folder; makes nothing."""
+    here = (out / _WEIGHTS).absolute()
+    while not here.exists():
+        here = here.parent
+    if not here.is_dir():
+        raise StoreError(f"{here}: is a file where a folder for cards and weights is needed: say another --out")
+    if not os.access(here, os.W_OK | os.X_OK):
+        raise StoreError(f"{here}: can't be written: say another --out")
+
+
+def check_options(recipe: Recipe, model: Model) -> None:
+    """Raises InputError where `[card.options]` says what follows from the network."""
+    for key in ("front_end", "structure", "head", "quantization", *network_options(model)):
+        if key in recipe.card.options:
+            raise InputError(f"[card.options]: {key} follows from the network: leave it out")
+
+
+def adapter_of(recipe: Recipe, model: Model, out: Path, recipe_folder: Path) -> str:
+    """What runs the system, as a card in `out` says it. Raises InputError where a GE2E encoder has none."""
     said = recipe.card.adapter
     if said is None:
         if isinstance(model.network, Ge2eEncoder):
@@ -111,10 +136,7 @@ def system_card(
 ) -> dict[str, Any]:
     """The card as a table: the recipe's template, and what follows from the network and its stages."""
     template = recipe.card
-    follows = network_options(model)
-    for key in {"front_end", "structure", "head", "quantization", *follows}:
-        if key in template.options:
-            raise InputError(f"[card.options]: {key} follows from the network: leave it out")
+    check_options(recipe, model)
     description = {"description": template.description} if template.description else {}
     weights: dict[str, Any] = {}
     for other, source in (("vad", template.vad), ("embedding", template.embedding), ("plda", template.plda)):
@@ -139,12 +161,11 @@ def system_card(
         **({"source": recipe.source} if recipe.source else {}),
         **description,
         **({"tuned_on": template.tuned_on} if template.tuned_on else {}),
-        **({"tuned_on": template.tuned_on} if template.tuned_on else {}),
         "trained_on": template.trained_on or list(recipe.data.train),
         **({"trained_parts": list(parts)} if parts else {}),
         "compression": compression(model),
         "weights": weights,
-        "options": {**template.options, **follows},
+        "options": {**template.options, **network_options(model)},
     }
     return card
 
@@ -218,7 +239,7 @@ def model_card(name: str, recipe: Recipe, model: Model) -> str:
             "",
             "The cosine is that of embeddings with the first encoder's, on development data: no DER of a system.",
         ]
-    elif "development" in last:
+    elif "local_error" in last.get("development", {}):
         lines += ["", "The local error is that of windows by themselves on development data: no DER of a system."]
     return "\n".join(lines) + "\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from diarbench.cards import Line, Option, Text, Weights, read_card
-from diarbench.errors import InputError
+from diarbench.errors import CardError, InputError
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -31,6 +32,12 @@ class New(_Strict):
     head: dict[str, int | list[int]] = {}  # what differs from DiariZen's Conformer head, or from segmentation-3.0
     filters: Literal["random", "mel"] = "random"  # how WavLM's first convolution starts: "mel": pairs of band passes
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+    @model_validator(mode="after")
+    def _of_wavlm(self) -> New:
+        if self.front_end != "wavlm" and (self.structure is not None or self.filters != "random"):
+            raise ValueError(f'`structure` and `filters` are a WavLM\'s: front_end = "{self.front_end}" has none')
+        return self
 
 
 class Pretrained(_Strict):
@@ -67,8 +74,8 @@ class Data(_Strict):
     development: Annotated[list[Line], Field(min_length=1)]
     window: Positive | None = None  # s; None: the system's that training begins with, or 8
     shift: Positive = 6.0  # s, of training windows
-    development_shift: Positive = 8.0  # s
-    development_windows: Whole | None = None  # at most, evenly chosen
+    development_shift: Positive = 8.0  # s; where windows are longer than that, theirs: they never overlap
+    development_windows: Whole | None = None  # at most; a pseudo-random choice, the same for each run
 
 
 class _Training(_Strict):
@@ -100,6 +107,11 @@ class _Training(_Strict):
             return self.steps or 0
         return math.ceil(self.epochs * self.epoch(windows))
 
+    @property
+    def trains(self) -> bool:
+        """Whether there are any steps."""
+        return self.length(1) > 0
+
     def epoch(self, windows: int) -> int:
         """Steps in which so many windows are seen once."""
         return max(1, math.ceil(windows / (self.batch * self.accumulate)))
@@ -126,7 +138,7 @@ class PruneStage(_Training):
     measure: Literal["parameters", "macs"] = "parameters"
     objective: Literal["distillation", "task", "both"] = "distillation"
     target_warm_up: Annotated[float, Field(ge=0, lt=1)] = 1 / 6  # of all steps: in these the target grows
-    layers: list[NotNegative] | None = None  # that are distilled; as if nothing is said, thirds (of 24: quarters)
+    layers: list[NotNegative] | None = None  # whose states are distilled; None: 0, and the last of each third
     gates: Annotated[list[Literal["convolutions", "heads", "feed_forward", "attention_layers", "feed_forward_layers"]],
                      Field(min_length=1)] = ["convolutions", "heads", "feed_forward"]  # fmt: skip
     masks: Literal["reference", "clamp"] = "reference"
@@ -180,7 +192,7 @@ class MagnitudeStage(_Training):
 
 
 class QuantizeStage(_Training):
-    """Fewer bits, as the last stage: at once (`steps = 0`), or after steps of training with the rounding in sight."""
+    """Fewer bits, as the last stage: at once (no steps), or after steps of training with the rounding in sight."""
 
     kind: Literal["quantize"]
     mode: Line  # among diarbench.nn.quantmodes.MODES
@@ -188,9 +200,14 @@ class QuantizeStage(_Training):
     covers: list[Line] | None = None
     skip: list[Line] = []
     calibration: Whole = 64  # training windows: for static ranges, and to compare outputs on
-    steps: NotNegative | None = 0
     rate: Positive = 1e-4
     encoder_rate: Positive = 2e-5
+
+    @model_validator(mode="after")
+    def _length(self) -> QuantizeStage:
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError("say how long: `steps`, or `epochs`; neither: nothing is learned")
+        return self
 
 
 Stage = Annotated[
@@ -236,9 +253,14 @@ class Recipe(_Strict):
 def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     """The recipe in a TOML file; each change says "stages.2.sparsity=0.9", the value as TOML writes it.
 
-    Raises CardError with file, line, key, and what would be right; InputError for a change that can't be made.
+    Raises CardError with file, line, key, and what would be right; InputError for a change that can't be made. Stages
+    are counted from 1 in both.
     """
-    recipe = read_card(path, Recipe)
+    try:
+        recipe = read_card(path, Recipe)
+    except CardError as error:
+        said = str(error).removeprefix(str(path))
+        raise CardError(str(error).removesuffix(said) + _counted(said)) from error
     if not changes:
         return recipe
     table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -248,8 +270,15 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
         return Recipe.model_validate(table)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}, as --set changed it: {place}: {first['msg']}") from error
+        place = _counted(".".join(str(part) for part in first["loc"]))
+        said = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{path}, as --set changed it: {place + ': ' if place else ''}{said}") from error
+
+
+def _counted(text: str) -> str:
+    """A message that names stages as `--set` does: from 1 on, and without the kind, which pydantic puts after it."""
+    kinds = "train|prune|distil|imitate|magnitude|quantize"
+    return re.sub(rf"\bstages\.(\d+)(?:\.(?:{kinds})\b)?", lambda found: f"stages.{int(found[1]) + 1}", text)
 
 
 def _change(table: dict[str, Any], change: str) -> None:
@@ -265,9 +294,16 @@ def _change(table: dict[str, Any], change: str) -> None:
     place: Any = table
     for part in path:
         try:
-            place = place[int(part) - 1] if isinstance(place, list) else place[part]
+            place = _of_list(place, part) if isinstance(place, list) else place[part]
         except (KeyError, IndexError, ValueError, TypeError) as error:
             raise InputError(f"--set {change}: the recipe has no {part!r} there (stages count from 1)") from error
     if not isinstance(place, dict):
         raise InputError(f"--set {change}: {'.'.join(path)} is no table with keys")
     place[last] = value
+
+
+def _of_list(items: list[Any], number: str) -> Any:
+    """The item of that number, counted from 1. Raises IndexError, ValueError."""
+    if not 1 <= int(number) <= len(items):
+        raise IndexError(number)
+    return items[int(number) - 1]

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import diarbench
 from diarbench.cards import SystemSpec
@@ -27,13 +27,12 @@ from diarbench.compress.quantize import quantize
 from diarbench.compress.rounding import masks_for
 from diarbench.compress.sizes import exact_size
 from diarbench.compress.surgery import materialise
-from diarbench.errors import InputError
 from diarbench.files import digest_of, read_json, write_json
 from diarbench.loaders import Dataset
 from diarbench.nn.eend import Eend
 from diarbench.nn.ge2e import Ge2eEncoder, prune_rows
 from diarbench.nn.pyannet import PyanNet
-from diarbench.nn.quantmodes import QuantMode, quant_mode
+from diarbench.nn.quantmodes import QuantMode
 from diarbench.nn.structures import Structure
 from diarbench.nn.wavlm import WavLM
 from diarbench.training.begin import (
@@ -46,6 +45,7 @@ from diarbench.training.begin import (
     trainable_encoder,
     with_overlap,
 )
+from diarbench.training.checks import check_recipe, development_windows, mode_of, target_of
 from diarbench.training.ge2e import Imitate, pieces
 from diarbench.training.loop import Settings, Task, Trained, Watcher, train
 from diarbench.training.losses import PowersetLoss
@@ -93,7 +93,7 @@ def do_recipe(recipe: Recipe, place: Workplace) -> Model:
     """The network that a recipe ends with. What is done stays in the folder: the same call goes on where it was.
 
     The same recipe, data, versions, device and number of threads give the same weights. Raises DiarbenchError where
-    something can't be had, doesn't fit, or can't be written.
+    something can't be had, doesn't fit, or can't be written: before anything is trained, as far as that can be known.
     """
     torch.set_num_threads(place.threads)
     torch.manual_seed(recipe.seed)
@@ -101,6 +101,14 @@ def do_recipe(recipe: Recipe, place: Workplace) -> Model:
         recipe.start, place.find_system, place.recipe_folder, window=recipe.data.window, weights=place.weights
     )
     run = _Run(recipe, place, model)
+    check_recipe(
+        recipe,
+        model,
+        run.teacher,
+        train=place.train,
+        development=place.development,
+        recipe_folder=place.recipe_folder,
+    )
     for number, stage in enumerate(recipe.stages, start=1):
         model = run.stage(number, stage, model)
     return model
@@ -116,12 +124,14 @@ class _Run:
             found = load_system(place.find_system(recipe.start.teacher), weights=place.weights)
             self.teacher = found.eend.wavlm
         self.first = model.network
+        self.window = model.window
         self.identity = digest_of(
             {
                 "diarbench": diarbench.__version__,
                 "torch": torch.__version__,
                 "start": recipe.start.model_dump(mode="json", exclude_defaults=True),
-                "weights": _fingerprint(model),
+                "weights": _fingerprint(model.network),
+                **({"teacher": _fingerprint(self.teacher)} if self.teacher is not None else {}),
                 "train": [dataset.digest for dataset in place.train],
                 "development": [dataset.digest for dataset in place.development],
                 "data": recipe.data.model_dump(mode="json", exclude_defaults=True),
@@ -140,13 +150,17 @@ class _Run:
         self.identity = digest_of([self.identity, stage.model_dump(mode="json", exclude_defaults=True)])
         report = partial(self.place.reporter.stage, number, len(self.recipe.stages), stage.kind)
         result = folder / "result"
+        self.window = stage.window or self.window
         if (folder / _DONE).is_file() and read_json(folder / _DONE).get("identity") == self.identity:
             report("kept")
             return load_model(result, self._dropout())
         report("training")
-        # Each stage has noise of its own, whatever happened in earlier ones.
+        # What a stage draws before it trains (gates, a new classifier) is its own, whatever happened in earlier ones;
+        # training itself begins with the recipe's seed in each.
         torch.manual_seed(self.recipe.seed + number)
-        after, facts = self._do(stage, model, folder)
+        after, facts = self._do(stage, replace(model, window=self.window), folder)
+        if not stage.trains:
+            after = replace(after, window=model.window)
         facts = {"kind": stage.kind, **facts}
         after = replace(after, history=(*model.history, facts))
         save_model(result, after, {"seed": self.recipe.seed})
@@ -171,8 +185,8 @@ class _Run:
     def _train(self, stage: TrainStage, model: Model, folder: Path) -> tuple[Model, dict[str, Any]]:
         network = trainable(model.diarizer, self._dropout())
         if stage.overlap is not None and stage.overlap != model.shape.overlap:
-            network = with_overlap(network, stage.overlap)
-        changed = replace(model, network=network, window=stage.window or model.window)
+            network = with_overlap(network, stage.overlap, self._dropout())
+        changed = replace(model, network=network)
         task = Diarize(
             network,
             self._loss(changed),
@@ -187,7 +201,7 @@ class _Run:
         eend = trainable(model.eend, self._dropout())
         assert isinstance(eend, Eend)
         assert self.teacher is not None
-        target = _target(stage)
+        target = target_of(stage)
         full = self.teacher.structure
         gated = GatedWavLM(
             eend.wavlm,
@@ -197,7 +211,7 @@ class _Run:
             seed=self.recipe.seed,
         )
         warm_up = math.floor(stage.target_warm_up * self._steps(stage, model))
-        lagrangian = Lagrangian(eend.wavlm.structure, target, warm_up=warm_up, full=full)
+        lagrangian = Lagrangian(eend.wavlm.structure, target, warm_up=warm_up, full=full, gated=stage.gates)
         distilled, by_task = stage.objective != "task", stage.objective != "distillation"
         if by_task:
             eend.wavlm = gated  # type: ignore[assignment]
@@ -226,24 +240,18 @@ class _Run:
         network = trainable(model.eend, self._dropout())
         assert isinstance(network, Eend)
         teacher = self._teacher_here()
-        if network.wavlm.structure.layers != teacher.structure.layers:
-            raise InputError("a student has as many layers as its teacher: pruning leaves empty ones in their place")
         layers = stage.layers or layers_to_match(teacher.structure.layers)
         task = Distil(network.wavlm, teacher, layers, rate=stage.rate)
         trained = self._learn(task, stage, model, folder)
         return replace(model, network=network), _facts(trained)
 
     def _magnitude(self, stage: MagnitudeStage, model: Model, folder: Path) -> tuple[Model, dict[str, Any]]:
-        if not isinstance(model.network, PyanNet) or stage.units == "weights" or stage.heard:
-            raise InputError(
-                "pruning by magnitude is for units of PyanNet, and for units or weights of GE2E: for a WavLM, say "
-                'kind = "prune"'
-            )
+        assert isinstance(model.network, PyanNet)  # as `check_recipe` says
         prune = prune_hidden if stage.units == "hidden" else prune_linear
         rounds: list[dict[str, Any]] = []
 
         def recover(network: PyanNet, number: int) -> None:
-            if stage.steps == 0:
+            if not stage.trains:
                 return
             task = Diarize(network, self._loss(model), rate=stage.rate)
             rounds.append(_facts(self._learn(task, stage, model, folder / f"round-{number}")))
@@ -275,7 +283,7 @@ class _Run:
         def recover(network: Ge2eEncoder, number: int) -> None:
             if heard is not None:
                 network.load_state_dict(heard.fit(network).state_dict())
-            if stage.steps != 0:
+            if stage.trains:
                 task = Imitate(network, first, rate=stage.rate)
                 rounds.append(_facts(self._learn(task, stage, model, folder / f"round-{number}")))
                 network.cpu()
@@ -290,26 +298,23 @@ class _Run:
             matrices = [parameter for parameter in student.parameters() if parameter.ndim == 2]
             zeros = sum(int((matrix == 0).sum()) for matrix in matrices)
             facts["achieved"] = zeros / sum(matrix.numel() for matrix in matrices)
-        elif stage.units == "hidden":
+        else:
             pruned = prune_ge2e(student, Schedule(stage.sparsity, stage.rounds), recover=recover)
             student = pruned.network
             facts |= {"achieved": pruned.achieved, "widths": [list(widths) for widths in pruned.widths]}
-        else:
-            raise InputError('a GE2E encoder has no linear channels to lose: say units = "hidden" or "weights"')
         return replace(model, network=student), facts | {"rounds": rounds}
 
     def _quantize(self, stage: QuantizeStage, model: Model, folder: Path) -> tuple[Model, dict[str, Any]]:
-        mode = quant_mode(stage.mode, group=stage.group, covers=stage.covers, skip=stage.skip)
+        mode = mode_of(stage)
         facts: dict[str, Any] = {}
         network = model.network
-        trained = stage.steps or stage.epochs
-        if trained:
+        if stage.trains:
             task = self._rounding(stage, model, mode)
             network = task.network  # type: ignore[assignment]
             facts = _facts(self._learn(task, stage, model, folder))
         batches = [_inputs(model, samples) for samples in self._some(stage, model, stage.calibration)]
         cpu = network.cpu().eval()
-        done = convert(cpu, calibration=batches) if trained else quantize(cpu, mode, calibration=batches)
+        done = convert(cpu, calibration=batches) if stage.trains else quantize(cpu, mode, calibration=batches)
         report = done.report.as_table()
         said = {key: value for key, value in report.items() if key not in ("covered", "skipped")}
         write_json(folder / "report.json", report)
@@ -319,7 +324,7 @@ class _Run:
         """What is learned with the rounding in sight."""
         if isinstance(model.network, Ge2eEncoder):
             return Imitate(prepare(trainable_encoder(model.network), mode), self._first_encoder(), rate=stage.rate)
-        network = prepare(trainable(model.network), mode)
+        network = prepare(trainable(model.network, self._dropout()), mode)
         return Diarize(
             network,
             self._loss(model),
@@ -336,14 +341,8 @@ class _Run:
         folder: Path,
     ) -> Trained:
         data, place = self.recipe.data, self.place
-        window = stage.window or model.window
         windows = self._windows(stage, model)
-        development = Windows(
-            place.development,
-            window=window,
-            shift=max(data.development_shift, window),
-            most=data.development_windows,
-        )
+        development = development_windows(place.development, data, model.window)
         steps = self._steps(stage, model)
         settings = Settings(
             steps,
@@ -371,8 +370,7 @@ class _Run:
         )
 
     def _windows(self, stage: Stage, model: Model) -> Windows:
-        window = stage.window or model.window
-        return Windows(self.place.train, window=window, shift=self.recipe.data.shift, fraction=stage.fraction)
+        return Windows(self.place.train, window=model.window, shift=self.recipe.data.shift, fraction=stage.fraction)
 
     def _some(self, stage: Stage, model: Model, count: int) -> Iterator[Tensor]:
         """So many of the training windows, or all, evenly chosen: (1, S) each."""
@@ -412,15 +410,6 @@ def _teacher(model: Model) -> WavLM:
     return copy.wavlm.eval()
 
 
-def _target(stage: PruneStage) -> Target:
-    return Target(
-        overall=stage.sparsity,
-        cnn=stage.cnn_sparsity,
-        transformer=stage.transformer_sparsity,
-        measure=stage.measure,
-    )
-
-
 def _sizes(structure: Structure, full: Structure, target: Target) -> dict[str, Any]:
     """What was asked for, and what was reached, by parameters and by MACs of one second."""
     reached: dict[str, Any] = {}
@@ -447,10 +436,11 @@ def _facts(trained: Trained) -> dict[str, Any]:
     }
 
 
-def _fingerprint(model: Model) -> str:
+def _fingerprint(network: nn.Module) -> str:
     """A digest of all weights."""
     digest = hashlib.sha256()
-    for name, tensor in model.network.state_dict().items():
+    for name, tensor in network.state_dict().items():
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        # As bytes: NumPy has no bfloat16.
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

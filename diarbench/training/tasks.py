@@ -50,7 +50,7 @@ class Diarize:
         return Losses(self._loss(self.network(batch.samples), batch.activity))
 
     def validate(self, batches: Iterator[Batch]) -> Mapping[str, float]:
-        """The mean loss, and the parts of the local error."""
+        """The mean loss, and the parts of the local error where anybody speaks."""
         return _validated(self.network, self._loss, batches)
 
     def counts(self, step: int) -> bool:
@@ -196,11 +196,12 @@ def _validated(network: Segmentation, loss: PowersetLoss, batches: Iterator[Batc
         total += loss(scores, batch.activity).item() * len(batch.samples)
         windows += len(batch.samples)
         error += local_error(loss.decide(scores), loss.align(scores, batch.activity))
-    speech = error.speech or float("nan")
-    return {
-        "loss": total / max(windows, 1),
+    measures = {"loss": total / max(windows, 1)}
+    if not error.speech:  # then there is no rate
+        return measures
+    return measures | {
         "local_error": error.rate,
-        "missed": error.missed / speech,
-        "false_alarm": error.false_alarm / speech,
-        "confusion": error.confusion / speech,
+        "missed": error.missed / error.speech,
+        "false_alarm": error.false_alarm / error.speech,
+        "confusion": error.confusion / error.speech,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import tomli_w
 import torch
 
 from diarbench.compress.heard import Heard
+from diarbench.errors import InputError
 from diarbench.nn.ge2e import Ge2eEncoder, keep_widths, prune_rows
 from diarbench.nn.ge2e_file import load_ge2e, save_ge2e
 from diarbench.nn.quantized import quantization_in
@@ -144,6 +146,38 @@ def test_weights_that_hear_much_are_kept():
     assert not kept[:, :20].any()
 
 
+def test_weights_are_weighed_by_what_the_units_that_are_left_read():
+    full, mels = encoder(), pieces(some_speech())
+    smaller = keep_widths(full, [9, 7, 5])
+    heard = Heard(full, [mels])
+    found = heard.prune(smaller, 0.5)
+    states = full.states(mels)
+    below, kept = states[0][..., list(smaller.kept[0])], list(smaller.kept[1])
+    before = torch.cat([torch.zeros_like(states[1][:1]), states[1][:-1]])[..., kept]
+    for name, inputs in (("weight_ih_l0", below), ("weight_hh_l0", before)):
+        size = getattr(smaller.layers[1], name).abs() * inputs.flatten(0, 1).norm(dim=0)
+        zeros = (getattr(found.layers[1], name) == 0).sum(dim=1)
+        assert (zeros == round(0.5 * size.shape[1])).all()
+        left = torch.where(getattr(found.layers[1], name) == 0, torch.inf, size).amin(dim=1)
+        gone = torch.where(getattr(found.layers[1], name) == 0, size, -torch.inf).amax(dim=1)
+        assert (left >= gone * (1 - 1e-4)).all()
+    assert torch.equal(heard.fit(found).layers[1].weight_hh_l0 == 0, found.layers[1].weight_hh_l0 == 0)
+
+
+def test_a_teacher_may_lack_units_itself():
+    teacher = keep_widths(encoder(), [9, 7, 5])
+    batch = Batch(some_speech(), torch.zeros(2, 1, 1))
+    same = Imitate(copy.deepcopy(teacher), teacher).validate(iter([batch]))
+    assert same["loss"] == pytest.approx(0, abs=1e-5)
+    student = keep_widths(teacher, [6, 5, 3])
+    heard = Heard(teacher, [pieces(batch.samples)])
+    fitted = heard.fit(student)
+    before, after = (Imitate(one, teacher).validate(iter([batch]))["loss"] for one in (student, fitted))
+    assert after < before
+    with pytest.raises(InputError, match="lacks some of its units"):
+        Imitate(teacher, student)
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     """A folder with data, and an encoder to begin with."""
@@ -155,10 +189,10 @@ def lab(tmp_path_factory):
     return root
 
 
-def recipe(root, name, stages, **card):
+def recipe(root, name, stages, start=None, **card):
     table = {
         "title": f"A recipe called {name}",
-        "start": {"ge2e": {"path": "small.safetensors"}},
+        "start": start or {"ge2e": {"path": "small.safetensors"}},
         "data": {"train": ["tones-train"], "development": ["tones-development"], "window": 4.0, "shift": 1.0},
         "stages": stages,
         "card": {"title": name, "adapter": "adapter.py:System", "options": {"window": 1.6}, **card},
@@ -200,6 +234,22 @@ def test_fewer_units_in_rounds_with_training_between(lab):
     assert found.units == (7, 6, 4), "12, 9, 7: round(12 / 4) and then round(9 / 4) go; and so on"
     assert [len(kept) for kept in found.kept] == [7, 6, 4]
     assert (lab / "training" / "fewer" / "01-magnitude" / "round-2" / "log.csv").is_file()
+
+
+def test_what_was_made_smaller_before_goes_on(lab):
+    recipe(lab, "units", [{**PRUNE, "units": "hidden", "heard": 2}, PRUNE])
+    done = compress(lab, "units")
+    assert done.returncode == 0, done.stderr
+    assert tomllib.loads((lab / "systems" / "made" / "units.toml").read_text())["trained_parts"] == ["tones/train"]
+    start = {"ge2e": {"path": "systems/made/weights/units/encoder.safetensors"}}
+    recipe(lab, "again", [{**IMITATE, "steps": 1}], start=start)
+    done = compress(lab, "again", "-d", "tones-development")
+    assert done.returncode == 0, done.stderr
+    card = tomllib.loads((lab / "systems" / "made" / "again.toml").read_text())
+    assert card["compression"]["method"] == "magnitude-weights"
+    assert card["trained_parts"] == ["tones/development", "tones/train"]
+    stages = made(lab, "again").about["training"]["stages"]
+    assert [stage["kind"] for stage in stages] == ["magnitude", "magnitude", "imitate"]
 
 
 @pytest.mark.parametrize("steps", [0, 2])
@@ -259,6 +309,7 @@ WRONG = {
         },
         "GE2E",
     ),
+    "short-windows": ({"stages": [{**IMITATE, "window": 1.0}]}, "1.6 s"),
     "lost-weights": ({"start": {"ge2e": {"path": "lost.safetensors"}}}, "lost.safetensors"),
 }
 

@@ -178,7 +178,7 @@ def test_patience_counts_only_what_may_be_chosen(tmp_path, windows):
 def test_another_training_is_not_gone_on_with(tmp_path, windows):
     with pytest.raises(StopNow):
         learn(tmp_path, windows, stop=3)
-    with pytest.raises(InputError, match="belongs to another training.*--steps.*--threads.*--device.*torch"):
+    with pytest.raises(InputError, match=r"belongs to another training.*--steps.*--threads.*--device.*torch"):
         learn(tmp_path, windows, identity="b")
 
 

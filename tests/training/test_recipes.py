@@ -7,10 +7,13 @@ import torch
 
 from diarbench.compress.objective import Target
 from diarbench.errors import DiarbenchError, InputError
+from diarbench.nn.conformer import HeadShape
+from diarbench.nn.fbank import FbankEend
 from diarbench.nn.structures import named_structure
 from diarbench.registry import Registry, shipped
-from diarbench.training.begin import band_passes
-from diarbench.training.recipes import DistilStage, read_recipe
+from diarbench.training.begin import band_passes, with_overlap
+from diarbench.training.recipes import DistilStage, New, QuantizeStage, read_recipe
+from tests.training.small_data import HEAD
 
 PAPER = sorted((shipped() / "systems" / "diarizen" / "recipes").glob("*.toml"))
 
@@ -43,7 +46,10 @@ def test_changes_of_a_recipe():
         ("stages.2.sparsity=nine", "no value in TOML"),
         ("stages.9.sparsity=0.9", "no '9'"),
         ("stages.2.sparsety=0.9", "sparsety"),
-        ("stages.2.sparsity=9.0", "stages.1.prune.sparsity"),
+        ("stages.2.sparsity=9.0", "stages.2.sparsity: "),
+        ("stages.0.rate=0.5", "no '0'"),
+        ("stages.-1.rate=0.5", "no '-1'"),
+        ('stages.2.kind="quantize"', "stages.2.mode: "),
         ("title.more.still=1", "title"),
         ("=1", "KEY=VALUE"),
     ],
@@ -72,6 +78,38 @@ def test_recipes_of_the_paper_name_data_systems_and_targets_that_are_there(path)
         elif stage.kind == "train":
             assert (stage.rate, stage.encoder_rate) == (1e-3, 2e-5)
         assert stage.accumulate * stage.batch in (32, 64)
+
+
+def test_quantizing_takes_steps_or_epochs_or_nothing():
+    assert not QuantizeStage(kind="quantize", mode="w8").trains
+    assert not QuantizeStage(kind="quantize", mode="w8", steps=0).trains
+    stage = QuantizeStage(kind="quantize", mode="w8", epochs=2, batch=4)
+    assert stage.trains
+    assert stage.length(10) == 6
+    with pytest.raises(ValueError, match="say how long"):
+        QuantizeStage(kind="quantize", mode="w8", epochs=2, steps=2)
+
+
+@pytest.mark.parametrize("wrong", [{"structure": "wavlm-base-plus"}, {"filters": "mel"}])
+@pytest.mark.parametrize("front_end", ["pyannet", "fbank"])
+def test_what_is_a_wavlms_is_for_a_wavlm(front_end, wrong):
+    New(front_end=front_end)
+    with pytest.raises(ValueError, match=f"a WavLM's.*{front_end}"):
+        New(front_end=front_end, **wrong)
+
+
+def test_a_new_classifier_leaves_dropout_as_it_is():
+    wider = with_overlap(FbankEend(HeadShape(**HEAD), dropout=0.3), 3, 0.3)
+    assert {module.p for module in wider.modules() if isinstance(module, torch.nn.Dropout)} == {0.3}
+
+
+def test_a_file_is_told_of_as_changes_are(tmp_path):
+    path = tmp_path / "x.toml"
+    text = 'title = "x"\n[start]\nsystem = "y"\n[data]\ntrain = ["a"]\ndevelopment = ["b"]\n[card]\ntitle = "x"\n'
+    stage = '[[stages]]\nkind = "train"\nsteps = 3\n'
+    path.write_text(text + stage + stage + "rate = -1.0\n")
+    with pytest.raises(DiarbenchError, match=r"x\.toml.*'stages\.2\.rate'"):
+        read_recipe(path)
 
 
 def test_pairs_of_band_passes():

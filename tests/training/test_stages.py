@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from diarbench.compress.surgery import Kept
 from diarbench.files import read_json
 from diarbench.nn.eend_folder import load_eend
 from diarbench.registry import shipped
+from diarbench.training import stages
 from diarbench.training.recipes import read_recipe
 from tests.training.small_data import HEAD, STRUCTURE, make_data
 
@@ -44,7 +46,7 @@ def lab(tmp_path_factory):
     return root
 
 
-def recipe(root, name, stages, start=None, **card):
+def recipe(root, name, steps, start=None, **card):
     table = {
         "title": f"A recipe called {name}",
         "start": start or {"system": "start"},
@@ -55,7 +57,7 @@ def recipe(root, name, stages, start=None, **card):
             "shift": 1.0,
             "development_shift": 2.0,
         },
-        "stages": stages,
+        "stages": steps,
         "card": {
             "title": name,
             "licence": "none",
@@ -123,9 +125,9 @@ def test_pruned_distilled_and_trained_again(lab):
     assert 0.495 < now.total / full.total < 0.5001
     kept = Kept.from_json((folder / "kept.json").read_text())
     assert [len(row) for row in kept.feed_forward] == list(found.structure.feed_forward)
-    stages = found.training["stages"]
-    assert [stage["kind"] for stage in stages] == ["train", "prune", "distil", "train"]
-    assert stages[1]["reached"]["parameters"]["all"] == pytest.approx(1 - now.total / full.total)
+    done_in = found.training["stages"]
+    assert [stage["kind"] for stage in done_in] == ["train", "prune", "distil", "train"]
+    assert done_in[1]["reached"]["parameters"]["all"] == pytest.approx(1 - now.total / full.total)
     card = tomllib.loads((lab / "systems" / "made" / "half.toml").read_text())
     assert card["compression"] == {"method": "params", "sparsity": 0.5, "stage": "segmentation"}
     assert card["trained_parts"] == ["tones/train"]
@@ -214,9 +216,9 @@ def test_a_new_head_and_longer_windows(lab):
 
 
 def test_the_same_again_and_killed_in_each_stage(lab):
-    stages = [{**TRAIN, "steps": 30}, {**PRUNE, "steps": 30}, {**DISTIL, "steps": 30}, {**TRAIN, "steps": 30}]
+    longer = [{**stage, "steps": 30} for stage in (TRAIN, PRUNE, DISTIL, TRAIN)]
     for name in ("whole", "killed"):
-        recipe(lab, name, stages)
+        recipe(lab, name, longer)
     assert compress(lab, "whole").returncode == 0
     folder = lab / "training" / "killed"
     for stage in ("01-train", "02-prune", "03-distil", "04-train"):
@@ -239,18 +241,106 @@ def test_the_same_again_and_killed_in_each_stage(lab):
     assert again.stderr.count("kept") == 4
 
 
+def test_windows_are_carried_on_and_the_one_trained_last_is_published(lab):
+    half = {"kind": "quantize", "mode": "bf16", "window": 1.5, "calibration": 1}
+    recipe(lab, "carried", [{**PRUNE, "steps": 2, "window": 1.0}, {**DISTIL, "steps": 2}, half])
+    done = compress(lab, "carried")
+    assert done.returncode == 0, done.stderr
+    assert load_eend(lab / "systems" / "made" / "weights" / "carried").window == 1.0
+    recipe(lab, "from-halves", [DISTIL], start={"system": "carried"})
+    done = compress(lab, "from-halves")
+    assert done.returncode == 2, done.stderr
+    assert "quantized already" in done.stderr
+
+
+def test_dropout_is_there_while_rounding_is_learned(lab, monkeypatch):
+    pytest.importorskip("torchao", reason="quantizing needs torchao")
+    found = []
+    prepare = stages.prepare
+
+    def watched(network, mode):
+        found.append({module.p for module in network.modules() if isinstance(module, torch.nn.Dropout)})
+        return prepare(network, mode)
+
+    monkeypatch.setattr(stages, "prepare", watched)
+    stage = {"kind": "quantize", "mode": "w8a8-dynamic", "calibration": 1, "batch": 1, "epochs": 0.01}
+    recipe(lab, "rounded", [stage], start={"system": "start", "dropout": 0.25})
+    done = compress(lab, "rounded", "--steps", "1", "--name", "rounded")
+    assert done.returncode == 0, done.stderr
+    assert found == [{0.25}]
+
+
+def test_a_trial_stands_in_nobodys_way(lab):
+    recipe(lab, "tried", [{**TRAIN, "steps": 2}])
+    assert compress(lab, "tried", "--steps", "1").returncode == 0
+    assert (lab / "systems" / "made" / "tried-steps-1.toml").is_file()
+    assert not (lab / "training" / "tried").exists()
+    done = compress(lab, "tried")
+    assert done.returncode == 0, done.stderr
+    assert read_json(lab / "training" / "tried" / "01-train" / "stage.json")["steps"] == 2
+
+
+def test_another_teacher_is_another_training(lab):
+    recipe(lab, "teacher", [{**TRAIN, "steps": 1}], start={"new": {"structure": "small.json", "head": HEAD}})
+    recipe(lab, "pupil", [{**PRUNE, "steps": 2}], start={"system": "start", "teacher": "teacher"})
+    assert compress(lab, "teacher", "-d", "tones-development").returncode == 0
+    done = compress(lab, "pupil")
+    assert done.returncode == 0, done.stderr
+    card = lab / "systems" / "made" / "pupil.toml"
+    parts = tomllib.loads(card.read_text())["trained_parts"]
+    assert parts == ["tones/development", "tones/train"], "its teacher's too"
+    for old in (card, lab / "systems" / "made" / "teacher.toml"):
+        old.unlink()
+    shutil.rmtree(lab / "training" / "teacher")
+    assert compress(lab, "teacher", "--set", "seed=1").returncode == 0
+    done = compress(lab, "pupil")
+    assert done.returncode == 2
+    assert "the weights it begins with" in done.stderr
+
+
+def test_development_data_in_which_nobody_speaks(lab):
+    make_data(lab, "silent", recordings=1, seed=3)
+    turn = "SPEAKER silent0 1 5.9950 0.0010 <NA> <NA> a <NA> <NA>\n"
+    (lab / "data" / "silent" / "reference.rttm").write_text(turn)
+    recipe(lab, "unheard", [{**TRAIN, "steps": 1}])
+    done = compress(lab, "unheard", "--set", 'data.development=["silent"]')
+    assert done.returncode == 0, done.stderr
+    said = load_eend(lab / "systems" / "made" / "weights" / "unheard").training["stages"][-1]
+    assert set(said["development"]) == {"loss"}
+    assert "local error is" not in (lab / "systems" / "made" / "weights" / "unheard" / "README.md").read_text()
+
+
+def test_words_that_cant_be_meant(lab):
+    recipe(lab, "words", [TRAIN])
+    file = lab / "small.json"
+    for more, said in (
+        (("--name", "a/b"), "--name a/b"),
+        (("-s", "eend-mini-params-80*"), "training begins with one system"),
+        (("--out", str(file)), "is a file where a folder"),
+    ):
+        done = compress(lab, "words", *more)
+        assert done.returncode == 2, done.stderr
+        assert said in done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr
+    assert not (lab / "training" / "words").exists()
+
+
 def test_begun_with_a_system_and_data_named_on_the_command_line(lab):
-    recipe(lab, "other", [TRAIN], start={"new": {"structure": "small.json", "head": HEAD}})
+    start = {"new": {"structure": "small.json", "head": HEAD}}
+    recipe(lab, "other", [TRAIN], start=start, trained_on=["what only the recipe knows"])
     done = compress(lab, "other", "-s", "start", "-d", "tones-development", "--steps", "2", "--name", "renamed")
     assert done.returncode == 0, done.stderr
     training = load_eend(lab / "systems" / "made" / "weights" / "renamed").training
     assert training["data"] == ["tones-development"]
+    card = tomllib.loads((lab / "systems" / "made" / "renamed.toml").read_text())
+    assert card["trained_on"] == ["tones-development"]
     assert [stage["steps"] for stage in training["stages"]] == [6, 2]
 
 
 WRONG = {
     "no-such-key": ({"stagess": 1}, "stagess"),
     "too-much": ({"stages": [{**PRUNE, "sparsity": 0.999}]}, "can't be removed"),
+    "too-much-later": ({"stages": [TRAIN, {**PRUNE, "sparsity": 0.999}]}, "stages.2"),
     "two-targets": ({"stages": [{**PRUNE, "cnn_sparsity": 0.5}]}, "cnn_sparsity"),
     "quantized-first": (
         {"stages": [{"kind": "quantize", "mode": "w8"}, TRAIN]},
@@ -284,6 +374,7 @@ def test_wrong_recipes_are_one_line(lab, name):
     assert said in last
     assert "Traceback" not in done.stderr
     assert not (lab / "systems" / "made" / f"{name}.toml").exists()
+    assert not (lab / "training" / name).exists(), "it was found out before anything was trained"
 
 
 def test_a_card_that_is_there_is_not_replaced(lab):
