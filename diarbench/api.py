@@ -357,7 +357,7 @@ def _some(names: Sequence[str]) -> str:
 def _nothing_shared(
     references: Iterable[str], hypotheses: Iterable[str], reference_from: object, hypothesis_from: object
 ) -> str:
-    """What is wrong where no id is on both sides; with a hint where ids differ by their ending or by case only."""
+    """What is wrong where no id is on both sides; with a hint where ids differ only in case or ending."""
     ours, theirs = sorted(references), sorted(hypotheses)
     if not theirs:
         return f"{hypothesis_from}: no recordings in the hypotheses"
@@ -367,13 +367,13 @@ def _nothing_shared(
     )
     for what, changed in (
         ("case", str.casefold),
-        ("ending", _stem),
-        ("case and ending", lambda id: _stem(id.casefold())),
+        ("their ending", _stem),
+        ("case and their ending", lambda id: _stem(id.casefold())),
     ):
-        by_stem = {changed(id): id for id in reversed(ours)}
+        known = {changed(id): id for id in reversed(ours)}
         for id in theirs:
-            if changed(id) in by_stem:
-                return f"{said}; {by_stem[changed(id)]} and {id} differ by {what} only: rename one side"
+            if changed(id) in known:
+                return f"{said}; {known[changed(id)]} and {id} differ only in {what}: rename one side"
     return said
 
 

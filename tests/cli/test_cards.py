@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,15 @@ def test_notes_of_a_dataset_are_shown(diarbench, here):
     assert "1 audio files have no reference and are left out (d" in note
     assert f"note: {note}\n" in answer.err
     assert note in diarbench("check", "mine").err
+
+
+def test_the_keys_of_check_are_documented(diarbench, here):
+    from diarbench.registry import shipped
+
+    (result,) = json.loads(diarbench("check", "mine", "--format", "json").out)["checks"]
+    page = (shipped() / "docs" / "json.md").read_text().split("# Checks as JSON")[1]
+    documented = re.findall(r"^\| `checks\[\]\.(\w+)(?:\[\])?` \|", page, re.MULTILINE)
+    assert list(result) == documented
 
 
 def test_check_datasets_and_reports(diarbench, here):

@@ -297,7 +297,7 @@ def test_the_published_voxconverse_from_folder_to_table(diarbench, shared_data):
 @pytest.mark.parametrize(
     ("written", "hint"),
     [
-        ("{}.wav", "; one and one.wav differ by ending only: rename one side"),
+        ("{}.wav", "; one and one.wav differ only in their ending: rename one side"),
         ("{}", None),
         ("{}-b", ""),
     ],
@@ -307,7 +307,7 @@ def test_no_shared_id_is_an_error(diarbench, files, written, hint):
     for name in ("one", "two"):
         shown = written.format(name) if hint is not None else name.upper()
         Path(f"other/{shown}.rttm").write_text(f"SPEAKER {shown} 1 0 10 <NA> <NA> x <NA> <NA>\n")
-    hint = "; one and ONE differ by case only: rename one side" if hint is None else hint
+    hint = "; one and ONE differ only in case: rename one side" if hint is None else hint
     for words in (("-y", "other"), ("--system", "good=hyp", "--system", "other=other")):
         answer = diarbench("score", "-r", "ref", *words)
         assert (answer.code, answer.out) == (2, "")
