@@ -53,12 +53,14 @@ def read_board(
     datasets: Sequence[str] | None = None,
     limit: int | None = None,
     only: Iterable[RunFolder] | None = None,
+    baseline: str | None = None,
 ) -> Leaderboard:
     """The leaderboard of the runs stored below `roots`.
 
     Of each dataset the version that ran last is shown, of each system the newest run of that version at each
-    place. `only` narrows it to certain runs; `limit` to the first recordings of each dataset. Raises InputError
-    where a name has no run, or nothing is stored at all.
+    place. `only` narrows it to certain runs; `limit` to the first recordings of each dataset. `baseline` is what all
+    differences are taken against, whatever the cards say. Raises InputError where a name has no run, or nothing is
+    stored at all.
     """
     runs = find_runs(roots)
     if only is not None:
@@ -80,6 +82,10 @@ def read_board(
     ]
     measures = find_measures(roots)
     entries = [_with_measures(entry, measures, current) for entry in entries]
+    if baseline is not None:
+        if baseline not in order:
+            raise InputError(f"the baseline {baseline!r} is no system of this board{did_you_mean(baseline, order)}")
+        entries = [replace(entry, baseline=None if entry.system == baseline else baseline) for entry in entries]
     return rank(
         entries,
         title=title,

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from diarbench.registry import Registry
 
 
+BaselineOption = Annotated[
+    str | None,
+    typer.Option("--baseline", metavar="SYSTEM", help="What all differences are taken against [as the cards say]."),
+]
+
+
 class ReportFormat(StrEnum):
     """What a report is written as."""
 
@@ -45,6 +51,7 @@ def report(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N recordings of each dataset.")] = None,
     rule: RuleOption = "",
+    baseline: BaselineOption = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -63,11 +70,11 @@ def report(
 
     registry = Registry.standard(cards)
     if name is not None and (table := _published_table(registry, name)) is not None:
-        if systems or datasets or rule or limit is not None or no_reported:
+        if systems or datasets or rule or baseline or limit is not None or no_reported:
             raise InputError(f"{name} is a published table, with its own rows, datasets and rules; name no others")
         _deliver_table(table, _board_for(table, runs), format, output, open_page)
         return
-    board = stored_board(name, runs, systems, datasets, limit, rule, cards)
+    board = stored_board(name, runs, systems, datasets, limit, rule, cards, baseline)
     note_hidden(registry, [line.entry.system for line in board.lines], [column.name for column in board.columns])
     _note_beginnings(board)
     wanted = registry.choose_report(name)[1].reported if name is not None else ["*"]
@@ -216,6 +223,7 @@ def stored_board(
     limit: int | None,
     rule: str,
     cards: list[Path],
+    baseline: str | None = None,
 ) -> Leaderboard:
     """The board of the runs below some folders; with a name, as that report card says. Raises InputError."""
     from diarbench.board import read_board
@@ -243,6 +251,7 @@ def stored_board(
         systems=systems,
         datasets=datasets,
         limit=limit,
+        baseline=baseline,
     )
 
 

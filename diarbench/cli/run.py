@@ -19,7 +19,8 @@ from diarbench.cli.common import (
     note,
     print_json,
 )
-from diarbench.errors import AudioError, InputError, MissingRequirementError
+from diarbench.cli.report import BaselineOption, note_hidden, readable_tables
+from diarbench.errors import AudioError, InputError, MissingRequirementError, did_you_mean
 
 if TYPE_CHECKING:
     from diarbench.loaders import Dataset
@@ -54,6 +55,7 @@ def run(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N recordings of each dataset.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Run what is there, too.")] = False,
     rule: RuleOption = "",
+    baseline: BaselineOption = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The page [DIR/leaderboard.html].")] = None,
     machine: Annotated[str | None, typer.Option(help="A name for this machine [from its hardware].")] = None,
     weights: WeightsOption = None,
@@ -66,7 +68,6 @@ def run(
     """Run systems on datasets: only what is missing. Ends with the leaderboard and an HTML page."""
     from diarbench.board import read_board
     from diarbench.cli.progress import progress
-    from diarbench.cli.report import note_hidden, readable_tables
     from diarbench.execute import execute, overhangs
     from diarbench.files import write_whole
     from diarbench.measure.machine import fingerprint, machine_name
@@ -92,6 +93,9 @@ def run(
     note_hidden(registry, [job.system.spec.name for job in jobs], [job.dataset.name for job in jobs])
     if device is DeviceChoice.cuda and (others := sorted({j.system.spec.name for j in jobs if j.device == "cpu"})):
         note(f"these systems know no GPU and run on the CPU: {', '.join(others)}")
+    names = list(dict.fromkeys(job.system.spec.name for job in jobs))
+    if baseline is not None and baseline not in names:
+        raise InputError(f"the baseline {baseline!r} is not among the systems that run{did_you_mean(baseline, names)}")
     facts = fingerprint()
     name = check_id(machine, "--machine") if machine else machine_name(facts)
     with progress() as shown:
@@ -103,10 +107,11 @@ def run(
         title=title,
         rules=list(RULES.values()),
         rule=ranking,
-        systems=list(dict.fromkeys(job.system.spec.name for job in jobs)),
+        systems=names,
         datasets=list(dict.fromkeys(job.dataset.name for job in jobs)),
         limit=limit,
         only=outcome.folders.values(),
+        baseline=baseline,
     )
     from diarbench.report import leaderboard_json, print_leaderboard, render_html, reported_on
 

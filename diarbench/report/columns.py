@@ -177,7 +177,7 @@ def _dataset(board: Leaderboard, column: Column) -> TableColumn:
 def _part(board: Leaderboard, part: str) -> TableColumn:
     return TableColumn(
         key=part,
-        group=f"Errors (%), {board.rule.name}",
+        group=f"Macro errors (%), {board.rule.name}",
         head=PARTS[part],
         note=f"Time {PARTS[part]} in percent of scored speech, mean of the datasets; {board.rule.label}",
         value=lambda line: macro_rate(line, board, part),

@@ -17,8 +17,8 @@ from diarbench.report.provenance import common_facts, flatten, provenance_tables
 from diarbench.report.reported import LABEL
 from diarbench.report.reportedsection import PAIRS_TITLE, TITLE, section_cells, section_heads, section_notes
 from diarbench.report.sheets import lay_out, pair_table
-from diarbench.report.troubles import troubles
-from diarbench.report.values import PARTS, comparisons, exposure_legend, has_zeros
+from diarbench.report.troubles import DETAIL, troubles
+from diarbench.report.values import MACRO_LEGEND, PARTS, baseline_legend, comparisons, exposure_legend, has_zeros
 
 if TYPE_CHECKING:
     import jinja2
@@ -78,6 +78,9 @@ def render_html(board: Leaderboard, *, generated: str, reported: Reported | None
         more_troubles=max(0, len(found) - _MOST_TROUBLES),
         legend=speedup_legend(board) if comparisons(board) else "",
         marks=exposure_legend(board),
+        against=baseline_legend(board),
+        macro=MACRO_LEGEND,
+        detail=DETAIL if any(trouble.dataset is not None for trouble in found) else "",
         costs=costs,
         speeds=speeds,
         sessions=[_session(board, session) for session in sessions(board)],

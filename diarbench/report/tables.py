@@ -13,8 +13,8 @@ from diarbench.report.columns import TableColumn, best_values, is_best, table_co
 from diarbench.report.escapes import csv_text, latex, latex_tabular, markdown, markdown_row
 from diarbench.report.measures import notes_on, sessions, speedup_legend
 from diarbench.report.reportedsection import section_csv, section_latex, section_markdown
-from diarbench.report.troubles import troubles
-from diarbench.report.values import comparisons, exposure_legend
+from diarbench.report.troubles import DETAIL, troubles
+from diarbench.report.values import MACRO_LEGEND, baseline_legend, comparisons, exposure_legend
 
 if TYPE_CHECKING:
     from diarbench.leaderboard import Leaderboard, Line
@@ -47,6 +47,7 @@ def render_markdown(board: Leaderboard, reported: Reported | None = None) -> str
     table = [markdown_row(map(markdown, heads)), f"| {rule} |", *map(markdown_row, rows)]
     parts = [f"# {markdown(board.title)}", "\n".join(map(markdown, _preface(board))), "\n".join(table)]
     sentences = [trouble.sentence for trouble in troubles(board)]
+    sentences += [DETAIL] if any(trouble.dataset is not None for trouble in troubles(board)) else []
     told = [*(session.words(board) for session in sessions(board)), *notes_on(board)]
     below = {"Not ranked": _unranked(board), "Failures and problems": sentences, "Measured cost": told}
     for heading, notes in below.items():
@@ -161,10 +162,12 @@ def _preface(board: Leaderboard) -> list[str]:
     )
     return [
         f"Ranked by macro DER under {board.rule.name} ({board.rule.label}); lower is better.",
+        MACRO_LEGEND,
         f"Rules: {rules}.",
         f"Datasets: {datasets or 'none'}.",
         *([f"Measured on: {', '.join(machines)}."] if machines else []),
         *([speedup_legend(board)] if comparisons(board) else []),
+        *([against] if (against := baseline_legend(board)) else []),
         *([marks] if (marks := exposure_legend(board)) else []),
     ]
 

@@ -9,8 +9,8 @@ from diarbench.report import text
 from diarbench.report.columns import TableColumn, best_values, is_best, table_columns
 from diarbench.report.measures import notes_on, sessions, speedup_legend
 from diarbench.report.reportedsection import print_section
-from diarbench.report.troubles import troubles
-from diarbench.report.values import PARTS, exposure_legend
+from diarbench.report.troubles import DETAIL, troubles
+from diarbench.report.values import MACRO_LEGEND, PARTS, baseline_legend, exposure_legend
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,9 +35,9 @@ _BY_PLACE = {"rtf": "RTF", "speedup": "speed-up", "memory": "peak mem.", "gpu_me
 def print_leaderboard(board: Leaderboard, console: Console, reported: Reported | None = None) -> None:
     """Print the table, the rule that ranks, the datasets, and what has no rank or failed.
 
-    At 80 columns it shows rank, system, macro DER under the ranking rule, the difference to the baseline, and of
-    the datasets, parameters and RTF what fits; columns left out for want of width are named below. What others
-    reported comes last, as tables of their own.
+    At 80 columns it shows rank, system, macro DER under the ranking rule, the difference to the baseline, and of the
+    datasets, the other rules and RTF what fits, before sizes; columns left out for want of width are named
+    below. What others reported comes last, as tables of their own.
     """
     from rich.padding import Padding
     from rich.text import Text
@@ -96,7 +96,7 @@ def _head(board: Leaderboard, column: TableColumn) -> list[str]:
     if kind == "macro_der":
         return ["macro", "DER %", name]
     if kind == "delta":
-        return ["Δ to", "baseline"]
+        return ["Δ to", "baseline"]  # which: below the table
     if kind == "der":
         return ["DER %", text.clip(text.plain(name), 16)]
     if kind in _BY_PLACE:
@@ -109,7 +109,7 @@ def _head(board: Leaderboard, column: TableColumn) -> list[str]:
         ]
     if kind.startswith("macs_"):
         return ["MACs,", *column.head.replace(", ", ",\n").split("\n")]
-    return ["%", *column.head.split()] if kind in PARTS else _SIZES.get(kind, [column.head])
+    return ["macro %", *column.head.split()] if kind in PARTS else _SIZES.get(kind, [column.head])
 
 
 def _broken(head: str) -> list[str]:
@@ -144,8 +144,8 @@ def _importance(board: Leaderboard, column: TableColumn, first: TableColumn) -> 
     if column.key == f"macro_der.{board.rule.name}":
         return 0, False
     order = (
-        "delta", "parameters", "macs_pipeline_per_s", "rtf", "speedup", "der", "macro_der", "memory", "gpu_memory",
-        *PARTS, "macs_encoder_1s", "macs_window_per_s", "weight_bytes", "held_bytes", "encoder_parameters",
+        "delta", "der", "macro_der", "rtf", "speedup", "parameters", "macs_pipeline_per_s", *PARTS, "memory",
+        "gpu_memory", "macs_encoder_1s", "macs_window_per_s", "weight_bytes", "held_bytes", "encoder_parameters",
         "nonzero_parameters",
     )  # fmt: skip
     if kind == "rtf" and column is not first:
@@ -165,6 +165,10 @@ def _notes(board: Leaderboard, columns: Sequence[TableColumn], shown: Sequence[T
     from rich.text import Text
 
     notes = [Text(f"Ranked by macro DER under {board.rule.name}: {board.rule.label}. Lower is better.")]
+    if any(_kind(column) in PARTS for column in shown):
+        notes.append(Text(MACRO_LEGEND))
+    if against := baseline_legend(board):
+        notes.append(Text(against))
     for column in board.columns:
         note = Text(f"Dataset {text.plain(column.label)}: {text.many(len(column.recordings), 'recording')}, ")
         note.append(text.minutes(column.audio))
@@ -192,4 +196,5 @@ def _below(board: Leaderboard) -> list[tuple[str, str, list[str]]]:
     if len(sentences) > _MOST_TROUBLES:
         left = len(sentences) - _MOST_TROUBLES
         sentences = [*sentences[:_MOST_TROUBLES], f"and {left} more; the JSON and the page hold all"]
+    sentences += [DETAIL] if any(trouble.dataset is not None for trouble in troubles(board)) else []
     return [("Not ranked", "yellow", unranked), ("Failures and problems", "red", sentences)]

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from diarbench.leaderboard import Leaderboard, Line
 
 
+# Where more is to be found about a failed recording.
+DETAIL = 'Whole tracebacks: "detail" in recordings/ID.json of a run\'s folder, below SYSTEM/DATASET of the results.'
+
+
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """Recordings of one system and dataset that failed in the same way, or a problem of the system as a whole."""

@@ -90,6 +90,30 @@ def exposure_legend(board: Leaderboard) -> str:
     return f"{'; '.join(said)}: as far as its card says; this changes no rank." if said else ""
 
 
+def baseline_legend(board: Leaderboard) -> str:
+    """What differences are taken against, and for whom where there are several; nothing where no card names any."""
+    against: dict[str, list[str]] = {}
+    lacking: dict[str, list[str]] = {}
+    for line in board.lines:
+        base = line.entry.baseline
+        if base is not None and base != line.entry.system:
+            found = against if line.delta[board.rule.name] is not None else lacking if line.rank is not None else {}
+            found.setdefault(text.plain(base), []).append(text.plain(line.entry.system))
+    parts = [f"{base} (for {text.some(names, 8)})" if len(against) > 1 else base for base, names in against.items()]
+    said = (
+        f"Δ: macro DER under {board.rule.name} less that of {' or '.join(parts)}, in percentage points."
+        if parts
+        else ""
+    )
+    gaps = [f"No Δ for {text.some(names, 8)}: {base} has no rank here." for base, names in lacking.items()]
+    return " ".join([*filter(None, [said]), *gaps])
+
+
+MACRO_LEGEND = (
+    "Macro DER is the unweighted mean of the datasets' DERs; missed, false alarm and confusion are such means too."
+)
+
+
 def macro_rate(line: Line, board: Leaderboard, part: str) -> float | None:
     """Unweighted mean over datasets of one of the three errors, under the rule that ranks: they sum to macro DER."""
     rates = [rate(line, column, board.rule.name, part) for column in board.columns]

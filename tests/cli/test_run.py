@@ -92,6 +92,26 @@ def test_report_formats(diarbench, here, format, sign):
     assert Path(f"out.{format}").read_text().strip() == answer.out.strip()
 
 
+def test_a_baseline_for_all(diarbench, here):
+    Path("systems/third.toml").write_text(Path("systems/deaf.toml").read_text().replace("deaf", "third"))
+    systems = ("-s", "good", "-s", "deaf", "-s", "third")
+    ran = json.loads(diarbench("run", *systems, "-d", "mine", "--baseline", "deaf", "--format", "json").out)
+    shown = json.loads(diarbench("report", "--baseline", "deaf", "--format", "json").out)
+    for board in (ran, shown):
+        assert {line["system"]: line["delta"]["full"] for line in board["systems"]} == {
+            "good": pytest.approx(-1.0), "deaf": None, "third": pytest.approx(0.0),
+        }  # fmt: skip
+    assert "less that of deaf, in percentage points" in diarbench("report", "--baseline", "deaf", "--format", "md").out
+    assert "less that of good, in percentage points" in diarbench("report", "--format", "md").out
+    before = sorted(here.rglob("*"))
+    for words in (("run", "-s", "good", "-d", "mine"), ("report",)):
+        answer = diarbench(*words, "--baseline", "god")
+        assert (answer.code, answer.err.count("\n")) == (2, 1)
+        assert "the baseline 'god' is n" in answer.err
+        assert "did you mean good?" in answer.err
+    assert sorted(here.rglob("*")) == before
+
+
 def test_report_of_nothing_is_an_error(diarbench, here):
     assert diarbench("report").code == 2
     Path("empty").mkdir()

@@ -56,7 +56,8 @@ def test_the_rows_hold_what_the_board_holds(page: Page, realistic: Leaderboard) 
     assert row["RTF: GPU"].text == "–"
     assert row["RTF: GPU"].attributes["data-sort"] == ""
     errors = [
-        row[f"Errors (%), full: {part}"].attributes["data-sort"] for part in ("missed", "false alarm", "confusion")
+        row[f"Macro errors (%), full: {part}"].attributes["data-sort"]
+        for part in ("missed", "false alarm", "confusion")
     ]
     assert sum(map(float, filter(None, errors))) == pytest.approx(macro)
     assert page.rows["base"][DELTA].text == "baseline"
@@ -71,7 +72,7 @@ def test_the_best_of_a_column_is_marked_once(page: Page) -> None:
     assert best("Size: non-zero") == ["base-zero50"]
     # Floors that compute nothing are the fastest of all, and win nothing.
     assert best("RTF: CPU, 1 thread") == ["base-int8"]
-    assert best("Errors (%), full: false alarm") == []
+    assert best("Macro errors (%), full: false alarm") == []
 
 
 def test_a_failed_system_cannot_be_overlooked(page: Page) -> None:
@@ -98,6 +99,9 @@ def test_unranked_lines_stand_below_in_a_body_of_their_own(page: Page) -> None:
     bodies = list(page.root["board"].all("tbody"))
     assert "unranked" in bodies[-1].classes
     assert "Not ranked." in bodies[-1].text
+    assert "Δ: macro DER under full less that of base, in percentage points." in page.source
+    assert "missed, false alarm and confusion are such means too." in page.source
+    assert "Whole tracebacks:" in page.source
     assert "outside-program" in bodies[-1].text
     assert "outside-program" not in bodies[0].text
 

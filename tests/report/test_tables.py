@@ -32,12 +32,15 @@ def test_markdown_holds_every_column_and_line(realistic: Leaderboard) -> None:
     assert first[:5] == ["1", "base-bf16", "bfloat16", "cast", "**18.2**"]
     assert "Ranked by macro DER under full (no collar, overlap scored); lower is better." in rendered
     assert "voices (12 recordings, 24 min, SYNTHETIC)" in rendered
+    assert "Δ: macro DER under full less that of base, in percentage points." in rendered
+    assert "unweighted mean of the datasets' DERs; missed, false alarm and confusion are such means too." in rendered
 
 
 def test_markdown_tells_what_is_not_ranked_and_what_failed(realistic: Leaderboard) -> None:
     rendered = render_markdown(realistic)
     assert "- outside-program: not run on ami-excerpts" in rendered
     assert "- base-hidden50, ami-excerpts, 3 of 8 recordings" in rendered
+    assert '- Whole tracebacks: "detail" in recordings/ID.json' in rendered
     assert "## Failures" not in render_markdown(board_of("fine"))
 
 

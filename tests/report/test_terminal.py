@@ -24,18 +24,21 @@ def row_of(output: str, system: str) -> list[str]:
 
 def test_eighty_columns_hold_what_matters_most(realistic: Leaderboard) -> None:
     output = printed(realistic, 80)
-    assert row_of(output, "base-int8-keep0")[:6] == ["3", "base-int8-keep0", "20.3", "+1.94", "23.9", "1.89"]
-    assert "0.0210" in row_of(output, "base-int8-keep0")
+    assert row_of(output, "base-int8-keep0")[:6] == ["3", "base-int8-keep0", "20.3", "14.5", "11.5", "+1.94"]
+    assert row_of(output, "base-int8-keep0")[6:] == ["23.9", "16.8"]
+    assert "Δ: macro DER under full less that of base, in percentage points.\n" in output
     assert "Ranked by macro DER under full: no collar, overlap scored. Lower is better." in output
     assert "Dataset voices: 12 recordings, 24 min, SYNTHETIC" in output
     assert "Dataset ami-excerpts (first 8 of 16): 8 recordings, 16 min\n" in output
-    assert "In a wider terminal also: macro DER % fair;" in output
+    assert "In a wider terminal also: macro % missed; macro % false alarm; macro % \nconfusion; parameters;" in output
+    assert "unweighted mean" not in output, "what is not shown is not explained"
 
 
 def test_a_wide_terminal_shows_every_column(realistic: Leaderboard) -> None:
     output = printed(realistic, 200)
     assert "In a wider terminal also" not in output
     assert len(row_of(output, "base")) == 2 + 14 + 3  # "1.89 M" and the like are two words
+    assert "missed, false alarm and confusion are such means too." in output
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 160, 240])
@@ -53,8 +56,8 @@ def test_nothing_is_wider_than_the_terminal_or_cut(
 
 
 def test_costs_come_before_details(measured: Leaderboard) -> None:
-    narrow, wide = printed(measured, 100), printed(measured, 130)
-    assert {"parameters", "pipeline,", "RTF", "speed-up"} <= set(narrow[: narrow.index("──")].split())
+    narrow, wide = printed(measured, 120), printed(measured, 150)
+    assert {"voices", "forgiving", "RTF", "speed-up"} <= set(narrow[: narrow.index("──")].split())
     assert "1.01× [0.98, 1.04] ≈" in narrow
     assert "1.63× [1.58, 1.68]" in narrow
     assert "≈: within the noise of its session, no speed-up." in " ".join(narrow.split())
@@ -64,6 +67,19 @@ def test_costs_come_before_details(measured: Leaderboard) -> None:
     assert "against base, 15 rounds over 0.5 min of voices, noise floor ±2.0 %; session" in words
     assert "base-w08: what was measured on CPU, 1 thread on box was another version of it." in words
     assert "\x1b[2m" in printed(measured, 130, force_terminal=True)
+    assert "parameters" in printed(measured, 180).partition("──")[0].split()
+
+
+def test_the_baselines_are_named_and_for_whom() -> None:
+    entries = [
+        boards.make_entry("a", 0.2),
+        boards.make_entry("b", 0.25, baseline="a"),
+        boards.make_entry("c", 0.3, baseline="b"),
+        boards.make_entry("d", 0.3, baseline="gone"),
+    ]
+    told = " ".join(printed(boards.make_board(*entries)).split())
+    assert "less that of a (for b) or b (for c), in percentage points. No Δ for d: gone has no rank here." in told
+    assert "Δ:" not in printed(boards.make_board(*entries[:1]))
 
 
 def test_failures_and_unranked_systems_are_told_below(realistic: Leaderboard) -> None:
@@ -71,6 +87,7 @@ def test_failures_and_unranked_systems_are_told_below(realistic: Leaderboard) ->
     assert "Not ranked base-hidden50: 5 of 8 recordings on ami-excerpts, 3 failed outside-program: not run" in output
     assert f"3 of 8 recordings (ami-excerpts-000, ami-excerpts-001, ami-excerpts-002): {boards.SHAPES}" in output
     assert "outside-program: CPU and GPU outputs differ" in output
+    assert 'Whole tracebacks: "detail" in recordings/ID.json of a run' in output
 
 
 def test_many_failures_are_counted() -> None:
