@@ -108,6 +108,7 @@ class _Checks:
     def _prune(self, stage: PruneStage) -> None:
         structure = self.model.eend.wavlm.structure
         full = self._full(structure)
+        _check_pair(structure, full)
         earlier = [other for other in self.before if isinstance(other, PruneStage)]
         target = target_of(stage)
         if not earlier:
@@ -119,7 +120,7 @@ class _Checks:
         for other in earlier:
             _check_rises(target, target_of(other))
         if stage.objective != "task":
-            self._states(stage.layers, structure, full)
+            _check_layers(stage.layers, full)
         if stage.objective != "distillation":
             check_speakers(self.model.shape.speakers)
 
@@ -132,7 +133,9 @@ class _Checks:
                 "its teacher would be the very network that it starts from, so there is nothing to learn: prune "
                 "before, or say another [start] teacher"
             )
-        self._states(stage.layers, wavlm.structure, self._full(wavlm.structure))
+        full = self._full(wavlm.structure)
+        _check_pair(wavlm.structure, full)
+        _check_layers(stage.layers, full)
 
     def _imitate(self, stage: ImitateStage) -> None:
         _ = self.model.encoder
@@ -169,17 +172,6 @@ class _Checks:
     def _full(self, structure: Structure) -> Structure:
         """What sparsity is a fraction of."""
         return structure if self.teacher is None else self.teacher.structure
-
-    def _states(self, layers: list[int] | None, student: Structure, teacher: Structure) -> None:
-        """Whether these states can be compared."""
-        if (student.layers, student.width) != (teacher.layers, teacher.width):
-            raise InputError(
-                f"a student has as many layers as its teacher, and as wide ones: {student.layers} of {student.width} "
-                f"can't learn from {teacher.layers} of {teacher.width} (pruning leaves empty layers in their place)"
-            )
-        compared = DistillationLoss(layers or layers_to_match(teacher.layers)).layers
-        if max(compared) > teacher.layers:
-            raise InputError(f"layers: distillation compares layer {max(compared)}, the last one is {teacher.layers}")
 
     def _windows(self, stage: Stage) -> None:
         """Whether there are windows, and none is too short for the network."""
@@ -218,6 +210,22 @@ def development_windows(datasets: Sequence[Dataset], data: Data, window: Seconds
     """The windows by which states are chosen; they don't overlap."""
     shift = max(data.development_shift, window)
     return Windows(datasets, window=window, shift=shift, most=data.development_windows)
+
+
+def _check_pair(student: Structure, teacher: Structure) -> None:
+    """Whether states of one can be compared with the other's, and its sparsity is counted from that."""
+    if (student.layers, student.width) != (teacher.layers, teacher.width):
+        raise InputError(
+            f"a student has as many layers as its teacher, and as wide ones: {student.layers} of {student.width} "
+            f"can't learn from {teacher.layers} of {teacher.width} (pruning leaves empty layers in their place)"
+        )
+
+
+def _check_layers(layers: list[int] | None, teacher: Structure) -> None:
+    """Whether there are states of these layers."""
+    compared = DistillationLoss(layers or layers_to_match(teacher.layers)).layers
+    if max(compared) > teacher.layers:
+        raise InputError(f"layers: distillation compares layer {max(compared)}, the last one is {teacher.layers}")
 
 
 def _check_rises(target: Target, earlier: Target) -> None:

@@ -16,6 +16,8 @@ from diarbench.training.loop import Losses
 from diarbench.training.losses import LocalError, PowersetLoss, local_error
 from diarbench.training.windows import Batch
 
+_NEAR = 0.01  # of the whole: how far below its target an expected sparsity is as good as there
+
 
 class Segmentation(Protocol):
     """A network for local diarization: log-probabilities (B, T, C) of samples (B, S)."""
@@ -154,8 +156,14 @@ class Prune:
         }
 
     def counts(self, step: int) -> bool:
-        """Only once the warm-up of the target is over."""
-        return step >= self._lagrangian.warm_up
+        """Only once the target's warm-up is over, and the gates have come near to it.
+
+        Until then each validation is of a smaller network than the one before: its loss can't be compared.
+        """
+        if step < self._lagrangian.warm_up:
+            return False
+        sparsities = self._lagrangian.sparsities(self._gated.gates.probabilities())
+        return all(sparsities[part].item() >= goal - _NEAR for part, goal in self._lagrangian.goals.items())
 
     def _objective(self, batch: Batch) -> Tensor:
         parts = []
