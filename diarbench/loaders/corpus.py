@@ -207,7 +207,8 @@ def _left_out(corpus: Corpus, references: Mapping[str, Turns]) -> list[str]:
     notes = []
     for what, ids in (("audio files", corpus.audio or {}), ("scoring regions", corpus.uems or {})):
         if unlabelled := sorted(set(ids) - set(references)):
+            more = ", ..." if len(unlabelled) > 1 else ""
             notes.append(
-                f"{corpus.where}: {len(unlabelled)} {what} have no reference and are left out ({unlabelled[0]}, ...)"
+                f"{corpus.where}: {len(unlabelled)} {what} have no reference and are left out ({unlabelled[0]}{more})"
             )
     return notes
