@@ -77,6 +77,8 @@ def test_check_tells_what_is_wrong(diarbench, here):
     (result,) = json.loads(answer.out)["checks"]
     assert "ends before it starts" in result["problem"]
     assert diarbench("check", "good", "--no-weights").code == 0
+    Path("systems/adapter.py").write_text("class System:\n    def diarize(self, audio):\n        return {}['x']\n")
+    assert "KeyError: 'x' (systems/adapter.py, line 3)\n" in diarbench("check", "good").out
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_table(diarbench, family):
     ("code", "message"),
     [
         ("class System:\n    def diarize(self, audio): ...\n", "has no class method networks(**options): add one"),
-        ("1 / 0\n", "its adapter can't be imported: ZeroDivisionError: division by zero"),
+        ("1 / 0\n", "imported: ZeroDivisionError: division by zero (systems/two/adapter.py, line 1)"),
         ("import no_such_package\n", "its adapter can't be imported: ModuleNotFoundError"),
         (ADAPTER.replace("cls, *, wide", "cls, *, deep"), "networks() failed with the card's [options]: TypeError"),
         (ADAPTER.replace("(batch, round", "(3, batch, round").replace(", 4),)", ", 9),)"), "can't be counted on 1 s"),
