@@ -76,9 +76,9 @@ def report(
         return
     board = stored_board(name, runs, systems, datasets, limit, rule, cards, baseline)
     note_hidden(registry, [line.entry.system for line in board.lines], [column.name for column in board.columns])
-    _note_beginnings(board)
     wanted = registry.choose_report(name)[1].reported if name is not None else ["*"]
     _deliver_board(board, [] if no_reported else readable_tables(registry, wanted), format, output, open_page)
+    _note_beginnings(board)  # below the table, where it says what has no rank
 
 
 def readable_tables(registry: Registry, wanted: list[str]) -> list[Published]:
