@@ -165,7 +165,7 @@ def _held(spec: SystemSpec) -> list[str]:
     except DiarbenchError:
         raise
     except (Exception, SystemExit) as error:
-        raise AdapterError(f"its adapter can't be imported: {one_line(error)}") from error
+        raise AdapterError(f"its adapter can't be imported: {one_line(error, adapter.file)}") from error
     said = []
     if networks:
         unique = {id(one): one.numel() for network in networks.values() for one in network.module.parameters()}

@@ -231,7 +231,7 @@ def find_file(spec: SystemSpec, name: str, place: str) -> tuple[Path, str]:
             return path, digest_of([list(item) for item in folder_digests(path).items()])
         if path.is_file():
             return path, sha256_of(path)
-    also = f", nor in {os.pathsep.join(map(str, roots))} (DIARBENCH_DATA)" if roots else ""
+    also = f", nor in {' or '.join(map(str, roots))} (DIARBENCH_DATA)" if roots else ""
     raise MissingRequirementError(f"its file {name!r} is not there: {spec.folder / wanted}{also}")
 
 

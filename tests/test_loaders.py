@@ -162,6 +162,11 @@ def test_a_region_without_a_reference_is_noted(corpus):
     assert "1 scoring regions have no reference and are left out (c)" in note
 
 
+@pytest.mark.parametrize("uem", ["whole", "Whole_Files", "full"])
+def test_whole_files_misspelt(corpus, uem):
+    assert 'write uem = "whole-file"' in corpus.refused(InputError, uem=uem)
+
+
 def test_regions_that_name_the_recordings_make_the_rest_unmeant(corpus, write_audio):
     write_audio(corpus.root / "audio" / "c.wav")
     corpus.write("all.uem", "a 1 0 1\nb 1 0 1\n")

@@ -33,7 +33,7 @@ from diarbench.bench.encoder import Encoder, NoEncoderError, give_back_memory
 from diarbench.bench.streaming import stream_through
 from diarbench.errors import AdapterError, InputError
 from diarbench.execute.child import all_of, begin, one_line, tell, trace, wait_for_gpu
-from diarbench.execute.loading import Randomness, import_adapter, load_adapter, set_threads
+from diarbench.execute.loading import Randomness, import_adapter, load_adapter, set_threads, source_of
 from diarbench.execute.messages import Order, recording_from_json
 from diarbench.measure.energy import Meter
 from diarbench.measure.machine import settings, software
@@ -71,7 +71,8 @@ class Server:
         try:
             found = {"event": "done", **getattr(self, f"_{request['do']}")(**request.get("with", {}))}
         except BaseException as error:  # noqa: BLE001  whatever an adapter raises must become a visible failure
-            found = {"event": "failed", "error": one_line(error), "detail": trace(error)}
+            source = source_of(self._order.adapter_file, self._order.adapter_module)
+            found = {"event": "failed", "error": one_line(error, source), "detail": trace(error)}
         tell(events, **found)
         if found["event"] == "failed":
             give_back_memory(self._order.device)

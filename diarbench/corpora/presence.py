@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -82,7 +81,7 @@ def _lacking_place(name: str, folder: Path, card: DatasetCard) -> str | None:
     try:
         find_root(name, card, folder, root)
     except MissingRequirementError:
-        return f"no folder {root!r} beside its card or in {os.pathsep.join(map(str, data_roots()))}"
+        return f"no folder {root!r} beside its card or in {' or '.join(map(str, data_roots()))}"
     return None
 
 

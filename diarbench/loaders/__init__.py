@@ -154,7 +154,7 @@ def find_root(name: str, card: DatasetCard, card_folder: Path, root: str) -> Pat
     for place in places:
         if place.is_dir():
             return place
-    looked_in = os.pathsep.join(map(str, data_roots()))
+    looked_in = " or ".join(map(str, data_roots()))
     raise MissingRequirementError(
         f"dataset {name} is not here: no folder {root!r} beside its card or in {looked_in} "
         f"(set DIARBENCH_DATA to where it lies); to get it: {card.get}"

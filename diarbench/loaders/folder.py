@@ -14,6 +14,8 @@ from diarbench.loaders.corpus import Corpus, Signal
 from diarbench.rttm import check_id, read_list, read_rttm, read_uem
 from diarbench.types import Spans, Turns
 
+_NEARLY_WHOLE = ("whole", "whole-files", "wholefile", "file", "full")  # what people write for "whole-file"
+
 
 def read_folder(root: Path, card: DatasetCard, folder: Folder) -> Corpus:
     """What lies in the folders. Raises InputError (or its kinds RttmError, AudioError)."""
@@ -49,6 +51,8 @@ def read_card_uem(root: Path, card: DatasetCard) -> dict[str, Spans] | None:
             f'{root}: uem = "layout" is for protocols of pyannote.database and for Hugging Face datasets; here, name a '
             'UEM file, or write "whole-file"'
         )
+    if card.uem.replace("_", "-").lower() in _NEARLY_WHOLE and not (root / card.uem).exists():
+        raise InputError(f'{root}: there is no UEM file {card.uem!r}; to score whole files, write uem = "whole-file"')
     return None if card.uem == "whole-file" else read_uems(root / card.uem)
 
 
