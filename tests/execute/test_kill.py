@@ -217,7 +217,7 @@ if "diarbench.execute.worker" in sys.orig_argv:
     def seen(source, target):
         if os.environ["WHEN"] == "stored":
             replace(source, target)
-        if str(target).endswith("a.json") and not os.path.exists(os.environ["SEEN"]):
+        if os.path.basename(target) == "a.json" and not os.path.exists(os.environ["SEEN"]):
             open(os.environ["SEEN"], "w").close()
             time.sleep(0.3 if os.environ["WHEN"] == "stored" else 1000)
         if os.environ["WHEN"] != "stored":
