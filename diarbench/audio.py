@@ -119,7 +119,10 @@ def _read_signal(path: Path, rule: str | int | None) -> Samples:
     with soundfile.SoundFile(str(path)) as file:
         signal = np.empty((1, file.frames), dtype=np.float32)
         found = 0
-        while len(block := file.read(min(_BLOCK, file.frames - found), dtype="float32", always_2d=True)):
+        while found < file.frames:
+            block = file.read(min(_BLOCK, file.frames - found), dtype="float32", always_2d=True)
+            if not len(block):
+                break
             signal[:, found : found + len(block)] = _select_channels(block.T, rule)
             found += len(block)
     return signal[:, :found]

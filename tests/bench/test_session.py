@@ -108,7 +108,7 @@ def test_stages_have_shares_and_bounds(lab, session):
 def test_a_system_that_fails_leaves_the_others(lab, session):
     code = "class System:\n    def diarize(self, audio):\n        raise RuntimeError('out of ideas')\n"
     found = session(lab.system("good", seconds=0.01), lab.system("bad", code))
-    assert found["systems"]["bad"]["error"] == "RuntimeError: out of ideas"
+    assert found["systems"]["bad"]["error"] == "RuntimeError: out of ideas (systems/bad/adapter.py, line 3)"
     assert found["systems"]["bad"]["speed"]["cpu"]["rtf"] is None
     assert found["systems"]["good"]["error"] is None
     assert found["noise"]["ratio"] is not None
@@ -154,7 +154,7 @@ def test_a_control_that_fails_is_said(lab, session):
                 return []
         """
     found = session(lab.system("only", code, seen=str(lab.path / "seen")))
-    assert found["noise"]["error"] == "RuntimeError: there can be only one"
+    assert found["noise"]["error"] == "RuntimeError: there can be only one (systems/only/adapter.py, line 8)"
     assert any("a second copy of only failed: RuntimeError" in line for line in trust(found))
     assert found["noise"]["floor"] is None
     assert found["systems"]["only"]["error"] is None

@@ -304,7 +304,7 @@ def test_systems_that_are_not_timed_or_need_no_audio(lab: Lab):
 def test_audio_that_changes_while_it_is_read(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "hook").mkdir()
     (tmp_path / "hook" / "sitecustomize.py").write_text(
-        SLOW_DECODING.replace("time.sleep(0.3)", "__import__('os').utime(arguments[0], (1, 1))")
+        SLOW_DECODING.replace("time.sleep(0.3)", "__import__('os').utime(arguments[0].name, (1, 1))")
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hook"))
     outcome = lab.run(lab.system("plain"), lab.dataset(ids=("a",)))
@@ -409,8 +409,8 @@ def test_a_gpu_that_is_lost_to_a_process_costs_one_recording(lab: Lab, monkeypat
     jobs = plan([system], [dataset], device="cuda", threads=1, limit=None)
     outcome = execute(jobs, root=lab.runs, machine="box", machine_facts={}, progress=lab.shown)
     assert outcome.failures == (
-        "gpu on mine, b: RuntimeError: CUDA error: device-side assert triggered",
-        "gpu on mine, c: ValueError: an ordinary failure",
+        "gpu on mine, b: RuntimeError: CUDA error: device-side assert triggered (systems/gpu/adapter.py, line 9)",
+        "gpu on mine, c: ValueError: an ordinary failure (systems/gpu/adapter.py, line 33)",
     )
     assert outcome.done == 2
     sessions = lab.sessions_of_results("gpu")
