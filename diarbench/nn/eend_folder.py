@@ -10,9 +10,10 @@ model.json          "format": 1
                     "quantization", where it is quantized: {"mode": "w8a8-dynamic", "group": weights that share a
                     scale or 0, "covers", "skip", "method": "ptq" or "qat", "modules": the paths that were covered}
 structure.json      what was kept of WavLM: `diarbench.nn.structures`
-model.safetensors   the state dict by diarbench's own names, float32; of a quantized module's weight, its codes (int8,
-                    or 4-bit ones two to a byte, row by row, the first one low) and scales (rows, groups), or 16-bit
-                    floating-point values; of calibrated inputs, scale and zero point
+model.safetensors   the state dict by diarbench's own names, float32, or large matrices float16 (to save room: they are
+                    float32 again once loaded); of a quantized module's weight, its codes (int8, or 4-bit ones two to a
+                    byte, row by row, the first one low) and scales (rows, groups), or 16-bit floating-point values; of
+                    calibrated inputs, scale and zero point
 """
 
 from __future__ import annotations
@@ -67,14 +68,20 @@ class EendFolder:
 
 
 def save_eend(
-    folder: Path, network: EendNetwork, *, window: Seconds, training: Mapping[str, Any] | None = None
+    folder: Path,
+    network: EendNetwork,
+    *,
+    window: Seconds,
+    training: Mapping[str, Any] | None = None,
+    halves: bool = False,
 ) -> Path:
     """Write a network, quantized or not, into a folder; model.json comes last: without it, the folder is none.
 
-    `training` is kept as it is, JSON. Raises StoreError where it can't be written, ValueError where `training` is no
-    JSON, MissingRequirementError without safetensors.
+    `training` is kept as it is, JSON. `halves` stores large float32 matrices as float16. Raises StoreError where it
+    can't be written, ValueError where `training` is no JSON, InputError for weights that float16 can't hold,
+    MissingRequirementError without safetensors.
     """
-    content = serialized(network)
+    content = serialized(network, halves=halves)
     (folder / _MODEL).unlink(missing_ok=True)
     write_whole(folder / _WEIGHTS, content)
     if isinstance(network, Eend):

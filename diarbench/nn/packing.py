@@ -20,6 +20,7 @@ from diarbench.nn.weights import load_exactly
 Module = TypeVar("Module", bound=nn.Module)
 _NIBBLE_BITS = 4
 _NIBBLE = 1 << _NIBBLE_BITS
+_LEAST_HALVED = 1024  # weights: what is smaller stays float32, as it saves nothing
 
 
 def pack_nibbles(codes: Tensor) -> Tensor:
@@ -75,13 +76,31 @@ def unpacked_state(network: nn.Module, state: Mapping[str, Tensor], where: objec
     return unpacked
 
 
-def serialized(network: nn.Module, metadata: Mapping[str, str] | None = None) -> bytes:
-    """What a safetensors file of the network holds. Raises MissingRequirementError without safetensors."""
+def halved_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict with its large matrices and kernels in float16; biases, norms and band edges stay as they are.
+
+    Raises InputError for weights that float16 can't hold.
+    """
+    stored = dict(state)
+    for name, tensor in state.items():
+        if tensor.dtype == torch.float32 and tensor.ndim > 1 and tensor.numel() >= _LEAST_HALVED:
+            stored[name] = tensor.half()
+            if not stored[name].isfinite().all():
+                raise InputError(f"{name}: has weights that float16 can't hold, or that are no numbers")
+    return stored
+
+
+def serialized(network: nn.Module, metadata: Mapping[str, str] | None = None, *, halves: bool = False) -> bytes:
+    """What a safetensors file of the network holds; with `halves`, see `halved_state`.
+
+    Raises MissingRequirementError without safetensors, InputError for weights that float16 can't hold.
+    """
     try:
         from safetensors.torch import save
     except ImportError as error:
         raise MissingRequirementError("writing weights needs safetensors: pip install safetensors") from error
-    return save(packed_state(network), metadata=dict(metadata) if metadata else None)
+    state = packed_state(network)
+    return save(halved_state(state) if halves else state, metadata=dict(metadata) if metadata else None)
 
 
 def save_network(path: Path, network: nn.Module, *, about: Mapping[str, Any] | None = None) -> Path:

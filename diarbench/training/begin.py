@@ -134,8 +134,11 @@ def load_system(spec: SystemSpec, dropout: float = 0.0, weights: Path | None = N
     return load_model(find_weights(spec, "segmentation", source, weights).path, dropout)
 
 
-def save_model(folder: Path, model: Model, facts: dict[str, Any]) -> None:
-    """Write a model into a folder as `load_model` reads it; `facts` go into its model.json."""
+def save_model(folder: Path, model: Model, facts: dict[str, Any], *, halves: bool = False) -> None:
+    """Write a model into a folder as `load_model` reads it; `facts` go into its model.json.
+
+    `halves` stores an EEND network's large matrices as float16; those of a GE2E encoder always are.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / KEPT
     if model.kept is not None:
@@ -146,7 +149,7 @@ def save_model(folder: Path, model: Model, facts: dict[str, Any]) -> None:
     if isinstance(model.network, Ge2eEncoder):
         save_ge2e(folder / ENCODER, model.network, {"window": model.window, "training": made})
     else:
-        save_eend(folder, model.network, window=model.window, training=made)
+        save_eend(folder, model.network, window=model.window, training=made, halves=halves)
 
 
 def load_model(folder: Path, dropout: float = 0.0) -> Model:

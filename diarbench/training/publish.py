@@ -50,7 +50,7 @@ def publish(
             facts: dict[str, Any] = {"recipe": recipe.title, "seed": recipe.seed, "data": list(recipe.data.train)}
             if isinstance(model.network, Ge2eEncoder) and parts:
                 facts["trained_parts"] = list(parts)  # recipes begin with the file, and see no card
-            save_model(new, model, facts)
+            save_model(new, model, facts, halves=recipe.card.store == "fp16")
             write_whole(new / "README.md", model_card(name, recipe, model))
             digests = {file.name: sha256_of(file) for file in sorted(new.iterdir()) if file.name != "README.md"}
             text = as_toml(system_card(name, recipe, model, digests, adapter, parts))
@@ -217,29 +217,33 @@ def model_card(name: str, recipe: Recipe, model: Model) -> str:
     lines = [f"# {name}", "", recipe.title + ".", ""]
     if recipe.description:
         lines += [recipe.description.strip(), ""]
+    stored = ["- Large matrices are stored in 16 bits and computed in 32"] if recipe.card.store == "fp16" else []
     lines += [
         f"- Data: {', '.join(recipe.data.train)}; chosen on {', '.join(recipe.data.development)}",
         f"- Seed: {recipe.seed}; windows of {model.window:g} s",
         f"- Parameters: {sum(parameter.numel() for parameter in model.network.parameters()):,}",
+        *stored,
         f"- Licence: {recipe.card.licence or 'not stated'}",
         "",
         f"| stage | steps | minutes | development loss | {figure} |",
         "|---|---:|---:|---:|---:|",
     ]
     for stage in model.history:
-        measures = stage.get("development", {})
+        rounds = stage.get("rounds") or [stage]  # of pruning by magnitude: the last one's measures are the result's
+        measures = rounds[-1].get("development", {})
         shown = f"{100 * measures['local_error']:.1f} %" if "local_error" in measures else ""
         shown = f"{measures['cosine']:.3f}" if "cosine" in measures else shown
         loss = f"{measures['loss']:.4f}" if "loss" in measures else ""
-        steps, minutes = stage.get("steps", ""), stage.get("seconds")
-        minutes = "" if minutes is None else f"{minutes / 60:.1f}"
+        trained = [part for part in rounds if "steps" in part]
+        steps = " + ".join(str(part["steps"]) for part in trained)
+        minutes = f"{sum(part['seconds'] for part in trained) / 60:.1f}" if trained else ""
         lines.append(f"| {stage['kind']} | {steps} | {minutes} | {loss} | {shown} |")
     if encoder:
         lines += [
             "",
             "The cosine is that of embeddings with the first encoder's, on development data: no DER of a system.",
         ]
-    elif "local_error" in last.get("development", {}):
+    elif "local_error" in (last.get("rounds") or [last])[-1].get("development", {}):
         lines += ["", "The local error is that of windows by themselves on development data: no DER of a system."]
     return "\n".join(lines) + "\n"
 

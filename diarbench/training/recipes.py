@@ -225,6 +225,7 @@ class CardTemplate(_Strict):
     description: Text | None = None
     trained_on: list[Text] = []
     tuned_on: list[Text] = []
+    store: Literal["fp32", "fp16"] = "fp32"  # how an EEND network's file holds large matrices; they compute in fp32
     options: dict[str, Option] = {}
     embedding: Weights | None = None
     plda: Weights | None = None
@@ -247,6 +248,8 @@ class Recipe(_Strict):
     def _last(self) -> Recipe:
         if any(stage.kind == "quantize" for stage in self.stages[:-1]):
             raise ValueError('what is quantized can\'t be trained any more: kind = "quantize" comes last')
+        if self.stages[-1].kind == "quantize" and self.card.store != "fp32":
+            raise ValueError("[card] store: the file of a quantized network holds what its mode says: leave it out")
         return self
 
 

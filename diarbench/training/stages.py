@@ -254,7 +254,8 @@ class _Run:
             if not stage.trains:
                 return
             task = Diarize(network, self._loss(model), rate=stage.rate)
-            rounds.append(_facts(self._learn(task, stage, model, folder / f"round-{number}")))
+            trained = self._learn(task, stage, model, folder / f"round-{number}", round_number=number)
+            rounds.append(_facts(trained))
 
         schedule = Schedule(stage.sparsity, stage.rounds)
         pruned = prune(trainable(model.network, self._dropout()), schedule, recover=recover)  # type: ignore[arg-type]
@@ -285,7 +286,8 @@ class _Run:
                 network.load_state_dict(heard.fit(network).state_dict())
             if stage.trains:
                 task = Imitate(network, first, rate=stage.rate)
-                rounds.append(_facts(self._learn(task, stage, model, folder / f"round-{number}")))
+                trained = self._learn(task, stage, model, folder / f"round-{number}", round_number=number)
+                rounds.append(_facts(trained))
                 network.cpu()
 
         student = trainable_encoder(model.encoder)
@@ -339,7 +341,10 @@ class _Run:
         stage: Stage,
         model: Model,
         folder: Path,
+        *,
+        round_number: int = 1,
     ) -> Trained:
+        """Train in a folder. A later round of a stage goes on in the data where the one before stopped."""
         data, place = self.recipe.data, self.place
         windows = self._windows(stage, model)
         development = development_windows(place.development, data, model.window)
@@ -358,9 +363,10 @@ class _Run:
             seed=self.recipe.seed,
         )
         grid = model.grid
+        seen = (round_number - 1) * steps * stage.accumulate
         return train(
             task,
-            partial(_shuffled, windows, stage.batch, self.recipe.seed, grid),
+            partial(_shuffled, windows, stage.batch, self.recipe.seed, grid, seen),
             partial(development.once, batch=_DEVELOPMENT_BATCH, grid=grid),
             settings,
             folder,
@@ -400,8 +406,8 @@ class _Run:
         return chosen.dropout if chosen is not None else start.dropout
 
 
-def _shuffled(windows: Windows, batch: int, seed: int, grid: Grid, first: int) -> Iterator[Batch]:
-    return windows.shuffled(batch=batch, seed=seed, grid=grid, first=first)
+def _shuffled(windows: Windows, batch: int, seed: int, grid: Grid, seen: int, first: int) -> Iterator[Batch]:
+    return windows.shuffled(batch=batch, seed=seed, grid=grid, first=seen + first)
 
 
 def _teacher(model: Model) -> WavLM:
