@@ -27,6 +27,7 @@ from diarbench.pipelines.eend_clustering import RuledAhc, RuledVbx, load_plda
 from diarbench.pipelines.eend_networks import SlidingSegmentation
 from diarbench.pipelines.eend_recipes import Ahc, Recipe, Vbx, find_recipe
 from diarbench.pipelines.embedding_pool import PooledEmbedder, Window, shortest_mask, slot_masks
+from diarbench.pipelines.freed import give_back_freed
 from diarbench.pipelines.signals import Signal, SignalInFile, SignalInMemory
 from diarbench.pipelines.stitching import annotation_from_frames, majority, most_active, summed_activations
 from diarbench.types import Seconds, Turns
@@ -179,6 +180,7 @@ class _Pipeline(SpeakerDiarization):  # type: ignore[misc]
             segmentations = super().get_segmentations(file, hook=hook)
             if self.rules.median_frames > 1:
                 segmentations.data = majority(segmentations.data, self.rules.median_frames)
+            give_back_freed()
             return segmentations
 
     def speaker_count(self, *arguments: Any, **options: Any) -> SlidingWindowFeature:
@@ -208,7 +210,9 @@ class _Pipeline(SpeakerDiarization):  # type: ignore[misc]
                 yield Window(signal.part(round(chunk.start * rate), round(chunk.end * rate)), masks)
 
         with stage("embedding"):
-            return self._pooled(each_window(), (windows, slots))
+            embeddings = self._pooled(each_window(), (windows, slots))
+            give_back_freed()
+            return embeddings
 
     def reconstruct(
         self, segmentations: SlidingWindowFeature, hard_clusters: NDArray[np.integer], count: SlidingWindowFeature
