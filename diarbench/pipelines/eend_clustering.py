@@ -16,8 +16,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import scipy.cluster.hierarchy
 from numpy.typing import NDArray
 from pyannote.audio.core.plda import PLDA
+from pyannote.audio.pipelines import clustering as stock
 from pyannote.audio.pipelines.clustering import AgglomerativeClustering, VBxClustering
 from pyannote.core import SlidingWindowFeature
 
@@ -26,6 +28,9 @@ from diarbench.measure import stage
 from diarbench.pipelines.eend_recipes import Ahc, Rules, Vbx
 
 _log = logging.getLogger(__name__)
+
+# Embeddings up to which SciPy's linkage is used. It holds the distance of every pair twice, 0.13 GB for so many.
+MOST_IN_PAIRS = 4096
 
 
 class RuledAhc(AgglomerativeClustering):  # type: ignore[misc]
@@ -45,7 +50,7 @@ class RuledAhc(AgglomerativeClustering):  # type: ignore[misc]
     def __call__(self, embeddings: NDArray[Any], segmentations: SlidingWindowFeature, **hints: Any) -> Any:
         """Clusters (windows, slots), their scores, and no centroids; see pyannote.audio's class."""
         self._silent = segmentations.data.sum(axis=1) == 0
-        with stage("clustering"), _silenced():
+        with stage("clustering"), _silenced(), _linear_memory():
             clusters, scores, _ = super().__call__(embeddings, segmentations, **hints)
         return clusters, scores, None
 
@@ -85,7 +90,7 @@ class RuledVbx(VBxClustering):  # type: ignore[misc]
         if self.rules.silent_slots_compete:
             # The base class takes slots out of the assignment if these are all 0; the filter below sees the real ones.
             decisions = np.ones((len(real), 1, real.shape[2]))
-        with stage("clustering"), _silenced():
+        with stage("clustering"), _silenced(), _linear_memory():
             # It can't find more speakers than there are embeddings, and fails where it is told to.
             most = max(1, len(self.filter_embeddings(embeddings, SimpleNamespace(real=real))[0]))
             clusters, scores, _ = super().__call__(
@@ -135,6 +140,36 @@ def _clean_slots(
         chosen = fine
     window, slot = np.nonzero(chosen)
     return window, slot
+
+
+def linkage(embeddings: NDArray[Any], method: str = "single", metric: str = "euclidean") -> NDArray[np.float64]:
+    """The dendrogram of SciPy's `linkage`, (embeddings - 1, 4), in memory that does not grow with pairs of embeddings.
+
+    For more than MOST_IN_PAIRS of them, fastcluster computes distances anew instead of keeping them, in about three
+    times SciPy's time; heights are the same but for rounding (1e-14). That is so for the linkages whose clusters are
+    points in space (the published recipes have "centroid"); others, and all where fastcluster is missing, are SciPy's.
+    """
+    if len(embeddings) > MOST_IN_PAIRS and metric == "euclidean" and method in ("centroid", "median", "ward"):
+        try:
+            from fastcluster import linkage_vector
+        except ImportError:
+            _log.warning(
+                "%d embeddings are clustered pair by pair: pip install fastcluster saves memory", len(embeddings)
+            )
+        else:
+            return np.asarray(linkage_vector(embeddings, method=method, metric=metric))
+    return np.asarray(scipy.cluster.hierarchy.linkage(embeddings, method=method, metric=metric))
+
+
+@contextlib.contextmanager
+def _linear_memory() -> Iterator[None]:
+    """pyannote.audio's clustering calls our `linkage` meanwhile."""
+    before = stock.linkage
+    stock.linkage = linkage
+    try:
+        yield
+    finally:
+        stock.linkage = before
 
 
 @contextlib.contextmanager

@@ -46,8 +46,7 @@ class EendVc:
 
     With the rules of pyannote.audio 4.0.7 the turns are those of its own pipeline, as long as rounding is the same
     (`embedding_pool`): VBx can make much of a difference of 1e-7. Memory grows with the recording by one
-    number per window, slot and frame, and by the square of the embeddings that form clusters: SciPy's linkage holds
-    the distance of every pair twice.
+    number per window, slot and frame.
 
     Raises NotFoundError for an unknown recipe, MissingRequirementError where VBx has no PLDA model, InputError for
     other values that can't be used.

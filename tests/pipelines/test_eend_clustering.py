@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyannote.audio.pipelines import clustering as pyannotes
 from pyannote.audio.pipelines.clustering import AgglomerativeClustering, VBxClustering
 from pyannote.audio.utils.vbx import cluster_vbx
 from pyannote.core import SlidingWindow, SlidingWindowFeature
@@ -16,6 +18,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from diarbench.errors import MissingRequirementError
+from diarbench.pipelines import eend_clustering
 from diarbench.pipelines.eend_clustering import RuledAhc, RuledVbx, load_plda
 from diarbench.pipelines.eend_recipes import DIARIZEN, STOCK, Ahc, Vbx
 
@@ -201,3 +204,51 @@ def test_plda_folders(plda, tmp_path):
             load_plda(tmp_path / folder)
         assert "\n" not in str(caught.value)
     assert len(load_plda(plda, lda_dimension=64).phi) == 64
+
+
+@pytest.mark.parametrize("method", ["centroid", "median", "ward"])
+def test_dendrograms_without_pairs_are_scipys(monkeypatch, method):
+    fastcluster = pytest.importorskip("fastcluster")
+    random = np.random.default_rng(3)
+    voices = random.standard_normal((5, 64))
+    embeddings = (voices[random.integers(5, size=300)] + random.standard_normal((300, 64))).astype(np.float32)
+    expected = linkage(embeddings, method=method)
+    asked = []
+    vector = fastcluster.linkage_vector
+    monkeypatch.setattr(fastcluster, "linkage_vector", lambda *all, **named: asked.append(1) or vector(*all, **named))
+    monkeypatch.setattr(eend_clustering, "MOST_IN_PAIRS", 299)
+    found = eend_clustering.linkage(embeddings, method=method)
+    assert asked
+    np.testing.assert_array_equal(found[:, [0, 1, 3]], expected[:, [0, 1, 3]])
+    np.testing.assert_allclose(found[:, 2], expected[:, 2], rtol=1e-12)
+
+
+def test_few_embeddings_other_linkages_and_no_fastcluster_are_scipys(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fastcluster", None)
+    embeddings = np.random.default_rng(4).standard_normal((40, 8))
+    centroid = linkage(embeddings, method="centroid")
+    np.testing.assert_array_equal(eend_clustering.linkage(embeddings, method="centroid"), centroid)
+    monkeypatch.setattr(eend_clustering, "MOST_IN_PAIRS", 10)
+    np.testing.assert_array_equal(
+        eend_clustering.linkage(embeddings, method="average", metric="cosine"), linkage(embeddings, "average", "cosine")
+    )
+    np.testing.assert_array_equal(eend_clustering.linkage(embeddings, method="centroid"), centroid)
+
+
+@pytest.mark.parametrize("kind", ["ahc", "vbx"])
+def test_many_embeddings_give_the_same_clusters(monkeypatch, model, kind):
+    """Through pyannote.audio's classes, which call our linkage and get SciPy's back afterwards."""
+    pytest.importorskip("fastcluster")
+    embeddings, decisions = made_up(7, windows=60, voices=4)
+    clustering = RuledAhc(Ahc(0.7, 3), STOCK) if kind == "ahc" else RuledVbx(SETTINGS, STOCK, model)
+    expected = ask(clustering, embeddings, decisions)
+    monkeypatch.setattr(eend_clustering, "MOST_IN_PAIRS", 5)
+    counts = []
+    ours = eend_clustering.linkage
+    monkeypatch.setattr(
+        eend_clustering, "linkage", lambda rows, *all, **named: counts.append(len(rows)) or ours(rows, *all, **named)
+    )
+    np.testing.assert_array_equal(ask(clustering, embeddings, decisions), expected)
+    assert counts
+    assert min(counts) > 5
+    assert pyannotes.linkage is linkage

@@ -8,10 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pyannote.audio.core.model import Model
-from pyannote.audio.models.embedding.wespeaker.resnet import ResNet34, ResNet50
 from random_networks import RATE, resnet, voices
 
-from diarbench.pipelines.embedding_pool import PooledEmbedder, Window, resnet_frames, shortest_mask, slot_masks
+from diarbench.pipelines.embedding_pool import PooledEmbedder, Window, shortest_mask, slot_masks
 
 
 class OneMask(Model):
@@ -79,19 +78,6 @@ def test_rounding_is_that_of_large_batches(model, windows):
     handle.remove()
     assert set(rows) == {4}
     assert found.shape == (11, 3, 256)
-
-
-@pytest.mark.parametrize("kind", [ResNet34, ResNet50])
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-@torch.inference_mode()
-def test_frames_are_the_networks_own_to_the_last_bit(kind, precision):
-    torch.manual_seed(0)
-    network = kind(feat_dim=80, embed_dim=256, two_emb_layer=False).eval()
-    features = torch.randn(2, 120, 80)
-    before = features.clone()
-    with torch.autocast("cpu", dtype=precision, enabled=precision != torch.float32):
-        assert torch.equal(resnet_frames(network, features), network.forward_frames(features.clone()))
-    assert torch.equal(features, before)
 
 
 def test_silent_windows_are_not_embedded(model, windows):

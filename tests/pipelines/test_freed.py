@@ -12,9 +12,7 @@ import pytest
 from diarbench.pipelines import freed
 
 
-@pytest.mark.skipif(
-    platform.libc_ver()[0] != "glibc", reason="only glibc can let go of freed memory"
-)
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can let go of freed memory")
 def test_a_heap_of_holes_is_given_back():
     pieces = [np.ones(8000, dtype=np.uint8) for _ in range(20_000)]  # 160 MB in pieces too small for a mapping each
     del pieces[::2], pieces[: len(pieces) // 2]
