@@ -53,13 +53,21 @@ def render_html(board: Leaderboard, *, generated: str, reported: Reported | None
     is JSON without `<`, `>` and `&`, and the page's policy runs only the scripts whose digests it names.
     """
     from diarbench.report.charts import cost_charts, error_chart
+    from diarbench.report.differences import HEADS, difference_tables
     from diarbench.report.speedcharts import memory_charts, speedup_charts, stage_charts
 
     costs = cost_charts(board) if board.lines else []
     speeds = [*speedup_charts(board), *stage_charts(board), *memory_charts(board)]
     errors = [error_chart(board, column, number) for number, column in enumerate(board.columns)] if board.lines else []
     recordings = _recordings(board)
-    charts = [*costs, *speeds, *errors, *(part["chart"] for part in recordings if part["chart"])]
+    differences = difference_tables(board)
+    charts = [
+        *(chart for table in differences for chart in table.charts),
+        *costs,
+        *speeds,
+        *errors,
+        *(part["chart"] for part in recordings if part["chart"]),
+    ]
     specs = {chart.id: chart.spec for chart in charts if chart.spec is not None}
     found = troubles(board)
     columns = table_columns(board)
@@ -81,6 +89,8 @@ def render_html(board: Leaderboard, *, generated: str, reported: Reported | None
         against=baseline_legend(board),
         macro=MACRO_LEGEND,
         detail=DETAIL if any(trouble.dataset is not None for trouble in found) else "",
+        differences=differences,
+        difference_heads=HEADS,
         costs=costs,
         speeds=speeds,
         sessions=[_session(board, session) for session in sessions(board)],

@@ -54,6 +54,15 @@ def points(difference: float) -> str:
     return f"{sign}{abs(value):.2f}"
 
 
+def p_value(value: float) -> str:
+    """A p-value with four decimals.
+
+    >>> p_value(0.01234), p_value(0.00001)
+    ('0.0123', '< 0.0001')
+    """
+    return f"{value:.4f}" if value >= 0.0001 else "< 0.0001"
+
+
 def count(number: float) -> str:
     """A count with three significant digits and K, M or G for thousands, millions and thousands of millions.
 
