@@ -34,7 +34,8 @@ def resnet_frames(resnet: ResNet, features: Tensor) -> Tensor:
     maps = features.permute(0, 2, 1).unsqueeze(1)
     maps = _first_maps(resnet, first, maps) if maps.is_cpu else _beginning(resnet, first, maps)
     for layer in later:
-        maps = _through(layer, maps)
+        for block in layer:  # here, since whoever calls a function keeps what it gives to it
+            maps = _through(block, maps)
     return maps
 
 
@@ -57,16 +58,15 @@ def _first_maps(resnet: ResNet, blocks: Sequence[BasicBlock], maps: Tensor) -> T
 
 def _beginning(resnet: ResNet, blocks: Sequence[BasicBlock], maps: Tensor) -> Tensor:
     """The first convolution and the blocks of the first layer, none of which skips frames."""
-    first: Tensor = resnet.bn1(resnet.conv1(maps))
-    return _through(blocks, first.relu_())
-
-
-def _through(blocks: Sequence[BasicBlock], maps: Tensor) -> Tensor:
-    """Blocks of two convolutions, each with a way around it."""
+    maps = resnet.bn1(resnet.conv1(maps)).relu_()
     for block in blocks:
-        inner = block.bn1(block.conv1(maps)).relu_()
-        inner = block.bn2(block.conv2(inner))
-        inner += block.shortcut(maps)
-        maps = inner.relu_()
-        del inner
+        maps = _through(block, maps)
     return maps
+
+
+def _through(block: BasicBlock, maps: Tensor) -> Tensor:
+    """Two convolutions, and the way around them."""
+    inner: Tensor = block.bn1(block.conv1(maps)).relu_()
+    inner = block.bn2(block.conv2(inner))
+    inner += block.shortcut(maps)
+    return inner.relu_()
