@@ -62,7 +62,7 @@ def recipe(root, name, steps, start=None, **card):
             "title": name,
             "licence": "none",
             "options": {"recipe": "diarizen-meeting", "mode": "stock", "embedding": "ge2e",
-                        "clustering": {"method": "ahc", "threshold": 0.7}},
+                        "clustering": {"method": "ahc", "threshold": 0.7, "min_cluster_size": 2}},
             "embedding": {"path": "ge2e.pt"},
             **card,
         },
@@ -337,7 +337,12 @@ def test_begun_with_a_system_and_data_named_on_the_command_line(lab):
     assert [stage["steps"] for stage in training["stages"]] == [6, 2]
 
 
+def card(**options):
+    return {"card": {"title": "x", "options": options, "embedding": {"path": "ge2e.pt"}}}
+
+
 WRONG = {
+    "misspelt-option": (card(recipe="diarizen-meeting", embeding="ge2e"), "did you mean embedding"),
     "no-such-key": ({"stagess": 1}, "stagess"),
     "too-much": ({"stages": [{**PRUNE, "sparsity": 0.999}]}, "can't be removed"),
     "too-much-later": ({"stages": [TRAIN, {**PRUNE, "sparsity": 0.999}]}, "stages.2"),
