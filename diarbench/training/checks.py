@@ -17,6 +17,7 @@ from diarbench.cards import SystemCard, SystemSpec
 from diarbench.compress.gates import GATED
 from diarbench.compress.objective import DistillationLoss, Target, layers_to_match
 from diarbench.compress.quantize import NO_TORCHAO, plan
+from diarbench.compress.rounding import check_steps
 from diarbench.errors import DiarbenchError, InputError, MissingRequirementError
 from diarbench.execute.looking import look_at
 from diarbench.loaders import Dataset
@@ -118,7 +119,7 @@ class _Checks:
         earlier = [other for other in self.before if isinstance(other, PruneStage)]
         target = target_of(stage)
         if not earlier:
-            target.sizes(structure, full, stage.gates)
+            check_steps(structure, target, full=full, gated=stage.gates)
         else:
             # What earlier stages will leave isn't known: at least they can't have removed what has no gates.
             gates = [*stage.gates, *(gate for other in earlier for gate in other.gates)]

@@ -109,6 +109,11 @@ def test_what_can_work(dataset, name):
 WRONG = {
     "too much, later": ("wavlm", [TRAIN, {**PRUNE, "sparsity": 0.99}], r"stages\.2 .*can't be removed"),
     "without gates": ("wavlm", [{**PRUNE, "gates": ["heads"], "sparsity": 0.8}], r"stages\.1 .*gates on heads alone"),
+    "coarse": (
+        "wavlm",
+        [TRAIN, {**PRUNE, "gates": ["feed_forward_layers"], "sparsity": 0.2}],
+        r"stages\.2 .*feed_forward_layers are too coarse",
+    ),
     "falling": ("wavlm", [PRUNE, {**PRUNE, "sparsity": 0.4}], r"stages\.2 .*removed 50\.00% already"),
     "level": ("wavlm", [PRUNE, PRUNE], r"stages\.2 .*removed 50\.00% already"),
     "mode": ("wavlm", [TRAIN, quantize(mode="w9")], r"stages\.2 .*w9"),
