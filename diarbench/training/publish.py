@@ -50,7 +50,7 @@ def publish(
             facts: dict[str, Any] = {"recipe": recipe.title, "seed": recipe.seed, "data": list(recipe.data.train)}
             if isinstance(model.network, Ge2eEncoder) and parts:
                 facts["trained_parts"] = list(parts)  # recipes begin with the file, and see no card
-            save_model(new, model, facts, halves=recipe.card.store == "fp16")
+            _save(new, recipe, model, facts)
             write_whole(new / "README.md", model_card(name, recipe, model))
             digests = {file.name: sha256_of(file) for file in sorted(new.iterdir()) if file.name != "README.md"}
             text = as_toml(system_card(name, recipe, model, digests, adapter, parts))
@@ -61,6 +61,17 @@ def publish(
         raise StoreError(f"{place}: can't be written: {error.strerror or error}") from error
     write_whole(card, text)
     return card
+
+
+def _save(folder: Path, recipe: Recipe, model: Model, facts: dict[str, Any]) -> None:
+    """Write the network as `[card] store` says; InputError says what to do where that can't be."""
+    halves = recipe.card.store == "fp16"
+    try:
+        save_model(folder, model, facts, halves=halves)
+    except InputError as error:
+        if not halves:
+            raise
+        raise InputError(f'[card] store: {error}; what was trained is kept: go on with store = "fp32"') from error
 
 
 def check_out(out: Path) -> None:

@@ -26,6 +26,7 @@ from diarbench.nn.eend_folder import load_eend
 from diarbench.registry import shipped
 from diarbench.training import stages
 from diarbench.training.recipes import read_recipe
+from diarbench.training.windows import Windows
 from tests.training.small_data import HEAD, STRUCTURE, make_data
 
 COMMON = {"steps": 6, "batch": 2, "validate_every": 3}
@@ -190,6 +191,27 @@ def test_pyannet_loses_units_and_learns_in_between(lab):
     network = load_eend(lab / "systems" / "made" / "weights" / "units").network
     assert network.shape.lstm == (4, 4), "8, 6, 4: round(8 / 4) and then round(6 / 4) go"
     assert (lab / "training" / "units" / "02-magnitude" / "round-2" / "log.csv").is_file()
+
+
+def test_later_rounds_go_on_in_the_data_where_the_one_before_stopped(lab, monkeypatch):
+    firsts = []
+    shuffled = Windows.shuffled
+
+    def watched(windows, **settings):
+        firsts.append(settings["first"])
+        return shuffled(windows, **settings)
+
+    monkeypatch.setattr(Windows, "shuffled", watched)
+    rounds = {"kind": "magnitude", "units": "hidden", "sparsity": 0.5, "rounds": 3, "average": 0, **COMMON}
+    start = {"new": {"front_end": "pyannet", "head": {"lstm": [8], "linear": [6]}}}
+    recipe(lab, "rounds", [TRAIN, {**rounds, "steps": 2, "accumulate": 3}], start=start)
+    done = compress(lab, "rounds")
+    assert done.returncode == 0, done.stderr
+    assert firsts == [0, 0, 6, 12], "batches: those of a stage begin anew, those of a round go on"
+    said = read_json(lab / "training" / "rounds" / "02-magnitude" / "stage.json")["rounds"]
+    assert len({part["development"]["loss"] for part in said}) == 3
+    loss = f"| magnitude | 2 + 2 + 2 | 0.0 | {said[-1]['development']['loss']:.4f} |"
+    assert loss in (lab / "systems" / "made" / "weights" / "rounds" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("steps", [0, 4])
