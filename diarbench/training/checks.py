@@ -5,6 +5,7 @@ What only training decides (which channels go, and so how near a size can be) is
 
 from __future__ import annotations
 
+import fnmatch
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
@@ -173,6 +174,11 @@ class _Checks:
             covered, _ = plan(self.model.network, mode)
             if not covered:
                 raise InputError(f"{mode.name} covers nothing of {type(self.model.network).__name__}")
+        # Pruning gives no module another name.
+        paths = [path for path, _ in self.model.network.named_modules()]
+        for pattern in mode.skip:
+            if not any(fnmatch.fnmatchcase(path, pattern) for path in paths):
+                raise InputError(f"skip {pattern!r} names no module of {type(self.model.network).__name__}")
         if stage.trains and not isinstance(self.model.network, Ge2eEncoder):
             check_speakers(self.model.shape.speakers)
 

@@ -110,19 +110,17 @@ def adapter_of(recipe: Recipe, model: Model, out: Path, recipe_folder: Path) -> 
 
 
 def as_toml(table: Mapping[str, Any], path: str = "") -> str:
-    """A table as people write TOML: one line for each key, tables of their own at the end.
+    """A table as people write TOML: one line for each key, tables of their own at the end, those in lists inline.
 
-    JSON's texts, numbers, lists are TOML's as well, where characters beyond ASCII stand as they are.
-
-    >>> print(as_toml({"a": 1, "b": {"c d": ["x", 2.5]}}), end="")
+    >>> print(as_toml({"a": 1, "b": {"c d": ["x", 2.5, {"e": True}]}}), end="")
     a = 1
     <BLANKLINE>
     [b]
-    "c d" = ["x", 2.5]
+    "c d" = ["x", 2.5, { e = true }]
     """
     plain = {_key(key): value for key, value in table.items() if not isinstance(value, Mapping)}
     width = max(map(len, plain), default=0)
-    text = "".join(f"{key:<{width}} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in plain.items())
+    text = "".join(f"{key:<{width}} = {_inline(value)}\n" for key, value in plain.items())
     for key, value in table.items():
         if isinstance(value, Mapping):
             inner = f"{path}.{_key(key)}" if path else _key(key)
@@ -131,6 +129,16 @@ def as_toml(table: Mapping[str, Any], path: str = "") -> str:
             head = "" if body.startswith("\n") else f"\n[{inner}]\n"
             text += head + body
     return text
+
+
+def _inline(value: Any) -> str:
+    """A value in one line. JSON's texts and numbers are TOML's as well; characters beyond ASCII stand as they are."""
+    if isinstance(value, Mapping):
+        inside = ", ".join(f"{_key(key)} = {_inline(part)}" for key, part in value.items())
+        return f"{{ {inside} }}" if inside else "{}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_inline, value))}]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _key(name: str) -> str:
@@ -228,11 +236,14 @@ def model_card(name: str, recipe: Recipe, model: Model) -> str:
     lines = [f"# {name}", "", recipe.title + ".", ""]
     if recipe.description:
         lines += [recipe.description.strip(), ""]
+    # What is quantized is no parameter of torch's any more; the last stage knows how many there were.
+    quantized = quantization_in(model.network) is not None and "weights" in last
+    parameters = last["weights"] if quantized else sum(one.numel() for one in model.network.parameters())
     stored = ["- Large matrices are stored in 16 bits and computed in 32"] if recipe.card.store == "fp16" else []
     lines += [
         f"- Data: {', '.join(recipe.data.train)}; chosen on {', '.join(recipe.data.development)}",
         f"- Seed: {recipe.seed}; windows of {model.window:g} s",
-        f"- Parameters: {sum(parameter.numel() for parameter in model.network.parameters()):,}",
+        f"- Parameters: {parameters:,}",
         *stored,
         f"- Licence: {recipe.card.licence or 'not stated'}",
         "",

@@ -118,6 +118,11 @@ WRONG = {
     "level": ("wavlm", [PRUNE, PRUNE], r"stages\.2 .*removed 50\.00% already"),
     "mode": ("wavlm", [TRAIN, quantize(mode="w9")], r"stages\.2 .*w9"),
     "skip": ("wavlm", [TRAIN, quantize(skip=["nothing"])], r"stages\.2 .*names no module"),
+    "skip, of what is pruned": (
+        "wavlm",
+        [PRUNE, quantize(skip=["wavlm.encoder.*", "wavlm.encodr.*"])],
+        r"stages\.2 .*'wavlm\.encodr\.\*' names no module of Eend",
+    ),
     "halves": ("wavlm", [quantize(mode="bf16", steps=3)], "needs no training"),
     "layers": ("wavlm", [PRUNE, {**DISTIL, "layers": [0, 9]}], r"stages\.2 .*layer 9, the last one is 3"),
     "layers twice": ("wavlm", [{**PRUNE, "layers": [1, 1]}], "each once"),

@@ -7,15 +7,17 @@ import tomllib
 import pytest
 import torch
 
+from diarbench.compress.surgery import Kept
 from diarbench.errors import InputError, StoreError
 from diarbench.nn.conformer import HeadShape
+from diarbench.nn.eend import Eend
 from diarbench.nn.eend_folder import load_eend
 from diarbench.nn.fbank import FbankEend
 from diarbench.nn.ge2e import Ge2eEncoder
-from diarbench.training.begin import Model, begin, encoder_facts
+from diarbench.training.begin import Model, begin, encoder_facts, save_model
 from diarbench.training.publish import check_out, model_card, publish
 from diarbench.training.recipes import Recipe
-from tests.training.small_data import HEAD
+from tests.training.small_data import HEAD, STRUCTURE
 
 
 def recipe(options, start="encoder.safetensors"):
@@ -119,6 +121,19 @@ def test_of_rounds_the_model_card_shows_what_the_last_one_came_to(measures, show
     assert said in text
     text = model_card("mine", eend_recipe(), Model(network, 8.0, history=({**MAGNITUDE, "rounds": []},)))
     assert "| magnitude |  |  |  |  |" in text
+
+
+def test_options_of_any_kind_are_written_as_toml(tmp_path):
+    options = {"rules": [{"a": 1, "b c": [2.5, {"d": 'x"\u2028ü'}]}, {}], "on": True, "table": {"deep": {"e": []}}}
+    card = publish("mine", recipe(options), model(0), tmp_path)
+    assert tomllib.loads(card.read_text(encoding="utf-8"))["options"] == {**options, "units": [6, 5, 4]}
+
+
+def test_a_model_that_cant_be_written_is_one_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    network = Eend(STRUCTURE, HeadShape(**HEAD))
+    with pytest.raises(StoreError, match="file"):
+        save_model(tmp_path / "file" / "mine", Model(network, 8.0, Kept.all_of(STRUCTURE)), {})
 
 
 def test_a_folder_that_is_none(tmp_path):

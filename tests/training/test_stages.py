@@ -25,6 +25,7 @@ from diarbench.files import read_json
 from diarbench.nn.eend_folder import load_eend
 from diarbench.registry import shipped
 from diarbench.training import stages
+from diarbench.training.begin import trainable
 from diarbench.training.recipes import read_recipe
 from diarbench.training.windows import Windows
 from tests.training.small_data import HEAD, STRUCTURE, make_data
@@ -227,6 +228,10 @@ def test_quantized_last(lab, steps):
     assert said["bytes_quantized"] < said["bytes_float"]
     card = tomllib.loads((lab / "systems" / "made" / f"{name}.toml").read_text())
     assert card["options"]["quantization"] == "w8a8-dynamic"
+    before = trainable(load_eend(lab / "systems" / "made" / "weights" / "start").network)
+    whole = sum(parameter.numel() for parameter in before.parameters())
+    readme = (lab / "systems" / "made" / "weights" / name / "README.md").read_text()
+    assert f"- Parameters: {whole:,}\n" in readme, "as many as before, though torch calls codes no parameters"
 
 
 def test_a_new_head_and_longer_windows(lab):
