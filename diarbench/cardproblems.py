@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
 from diarbench.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 # Tags of a key that is a text or a table. They are not shown: pydantic puts them into the place of an error.
 TEXT, TABLE = "(a text)", "(a table)"
@@ -18,8 +21,10 @@ _SHOULD = {
     "bool_type": "should be true or false",
     "dict_type": "should be a table",
     "float_type": "should be a number",
+    "int_from_float": "should be a whole number",
     "int_type": "should be a whole number",
     "list_type": "should be a list",
+    "mapping_type": "should be a table",
     "model_type": "should be a table",
     "string_pattern_mismatch": "should be 64 hexadecimal digits in lower case",
     "string_too_short": "should not be empty",
@@ -45,11 +50,16 @@ def explain(path: Path, text: str, kind: type[BaseModel], error: ValidationError
     elif first["type"] == "value_error":
         what = (f"[{dotted}]: " if dotted else "") + str(first["ctx"]["error"])
     else:
-        found = repr(first["input"])
-        found = found if len(found) <= 60 else f"{found[:60]}..."
-        what = f"{dotted!r} {_SHOULD.get(first['type']) or first['msg'].removeprefix('Input ')}, found {found}"
+        what = f"{dotted!r} {should_be(first)}"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return f"{where}: {what}{more}"
+
+
+def should_be(problem: ErrorDetails) -> str:
+    """What a value of the wrong kind should be, and what was found."""
+    found = repr(problem["input"])
+    found = found if len(found) <= 60 else f"{found[:60]}..."
+    return f"{_SHOULD.get(problem['type']) or problem['msg'].removeprefix('Input ')}, found {found}"
 
 
 def _known_keys(kind: type[BaseModel], keys: list[str]) -> list[str]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +12,7 @@ import numpy as np
 
 from diarbench.audio import decode
 from diarbench.cards import DatasetCard, SystemSpec, Weights, read_card
-from diarbench.errors import AdapterError, DiarbenchError, MissingRequirementError, NotFoundError, did_you_mean
+from diarbench.errors import DiarbenchError, MissingRequirementError, NotFoundError, did_you_mean
 from diarbench.loaders import Dataset, load_dataset
 from diarbench.loaders.facts import facts_of, mismatches
 from diarbench.plan import distribution_names, find_adapter, find_file, is_replay, missing_requirements, plan
@@ -147,25 +145,10 @@ def _look(spec: SystemSpec, missing: tuple[str, ...]) -> Check:
 
 def _held(spec: SystemSpec) -> list[str]:
     """What is known of a system whose adapter can be imported, takes the card's options, and builds its networks."""
-    from diarbench.execute.child import one_line
-    from diarbench.execute.loading import arguments_of, imported_adapter
-    from diarbench.measure.counts import build_networks
+    from diarbench.execute.looking import look_at
 
-    adapter = find_adapter(spec)
-    networks = None
-    try:
-        # What a stranger's code prints is no part of the answer.
-        with (
-            contextlib.redirect_stdout(sys.stderr),
-            imported_adapter(adapter.file, adapter.module, adapter.attribute) as adapter_class,
-        ):
-            arguments_of(adapter_class, spec.options, dict.fromkeys(("device", "weights", "files")))
-            if importlib.util.find_spec("torch") is not None or "torch" in distribution_names(spec.card.requires):
-                networks = build_networks(adapter_class, spec.options)
-    except DiarbenchError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise AdapterError(f"its adapter can't be imported: {one_line(error, adapter.file)}") from error
+    counted = importlib.util.find_spec("torch") is not None or "torch" in distribution_names(spec.card.requires)
+    networks = look_at(find_adapter(spec), spec.options, networks=counted)
     said = []
     if networks:
         unique = {id(one): one.numel() for network in networks.values() for one in network.module.parameters()}

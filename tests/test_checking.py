@@ -115,6 +115,35 @@ def look(cards, adapter: str, card: str = "") -> str:
     return check.problem or f"ok: {check.summary}"
 
 
+TYPED = """
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+import numpy as np
+
+
+class Shared(TypedDict, total=False):
+    batch: int | None
+
+
+class System:
+    def __init__(self, *, weights: Mapping[str, Path], hop: float, sizes: tuple[int, ...] = (), file: Path = Path(),
+                 other: np.dtype = None, **shared: Unpack[Shared]): ...
+
+    def diarize(self, audio): ...
+"""
+TYPED_ALIKE = TYPED.replace(" hop: float,", " hop: int | float, batch=None, botch: Nothing = None,")
+
+
+def test_values_that_an_adapter_says_it_takes(registry, cards):
+    said = "[options]\nhop = 2\nsizes = [1, 2]\nbatch = 3\nfile = 'x'\nother = 'anything'\n"
+    assert look(cards, TYPED, said).startswith("ok")
+    assert look(cards, TYPED_ALIKE, "[options]\nhop = 'what only a type checker knows'\n").startswith("ok")
+
+
 def test_a_look_at_a_system_builds_and_prints_nothing(registry, cards, capsys):
     assert look(cards, ADAPTER) == "ok: card, adapter, options and requirements hold; not run"
     assert capsys.readouterr().out == ""
@@ -124,7 +153,12 @@ def test_a_look_at_a_system_builds_and_prints_nothing(registry, cards, capsys):
     ("adapter", "card", "says"),
     [
         (ADAPTER, "[options]\nwindov = 1\n", "can't be built from the card's [options]: got an unexpected keyword"),
-        (ADAPTER, "[options]\nwindov = 1\n", "'windov'; it takes window"),
+        (ADAPTER, "[options]\nwindov = 1\n", "'windov'; did you mean window?"),
+        (ADAPTER, "[options]\nzzz = 1\n", "'zzz'; known: window"),
+        (TYPED, "[options]\nhop = '2'\n", "built from the card's [options]: hop should be a number, found '2'"),
+        (TYPED, "[options]\nhop = true\n", "hop should be a number, found True"),
+        (TYPED, "[options]\nhop = 2\nsizes = [1, 2.5]\n", "sizes should be a whole number, found 2.5"),
+        (TYPED, "[options]\nhop = 2\nbatch = 1.5\n", "batch should be a whole number, found 1.5"),
         (
             "class System:\n    def __init__(self, *, size): ...\n    def diarize(self, audio): ...\n",
             "",
@@ -192,7 +226,7 @@ def test_a_look_needs_it_only_where_the_adapter_does(registry, cards):
     ("adapter", "card", "says"),
     [
         ("import no_such_thing\n" + ADAPTER, "", "its adapter can't be imported: ModuleNotFoundError"),
-        (ADAPTER, "[options]\nwindov = 1\n", "got an unexpected keyword argument 'windov'; it takes window"),
+        (ADAPTER, "[options]\nwindov = 1\n", "got an unexpected keyword argument 'windov'; did you mean window?"),
         (
             NETWORKS.replace("shared = ", "import no_such_thing\n        shared = "),
             "",

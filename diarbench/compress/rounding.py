@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from diarbench.compress.gates import PerGate, WavLMGates, probability, survivors
+from diarbench.compress.gates import GATED, PerGate, WavLMGates, probability, survivors
 from diarbench.compress.objective import Target
-from diarbench.compress.sizes import Counts, Size, size_by_counts
+from diarbench.compress.sizes import Counts, Size, exact_size, size_by_counts
 from diarbench.errors import InputError
 from diarbench.nn.structures import Structure
 
 TOLERANCE = 0.01  # of the size asked for
 _BISECTIONS = 60
+_MOST_SIZES = 2_000_000  # sums that are tried at once; where more are needed, steps are fine
 _FARTHEST = 60.0  # a shift of log α that opens or closes all gates
 
 
@@ -36,7 +41,7 @@ def masks_for(
 
     A survivor's value is what `rule` says (see `gates.deterministic`), and its softened one where that is 0. `full` is
     what the target is a fraction of (by default, the gates' own structure). Raises InputError where the target can't be
-    reached, or not within the tolerance because what can be removed is too coarse.
+    reached, or not within the tolerance because what can be removed is too coarse (see `check_steps`).
     """
     structure = gates.structure
     goals = target.sizes(structure, full, tuple(gates.log_alpha.keys()))
@@ -52,6 +57,72 @@ def masks_for(
             left = f"{found.part(part):,} {target.measure} ({part})"
             raise InputError(f"no choice of gates is within {tolerance:.1%} of {goal:,}: the nearest has {left}")
     return _values(gates, search, rule)
+
+
+def check_steps(
+    structure: Structure,
+    target: Target,
+    *,
+    full: Structure | None = None,
+    gated: Sequence[str] = GATED,
+    tolerance: float = TOLERANCE,
+) -> None:
+    """Raises InputError where `masks_for` would refuse, whatever is learned: gates of these kinds are too coarse.
+
+    The Transformer's size is a sum over its layers and the projection, so that all sizes it can have are known, and
+    whether one of them is near enough. That of the convolutions is a sum of products, and with hundreds of channels
+    nearly any number: where they have gates, targets of the CNN and of the whole pass. So do targets that some choices
+    meet and others don't, since which of them gates will learn isn't known: these only `masks_for` can refuse.
+    """
+    whole = exact_size(full or structure, target.measure, samples=target.samples)
+    for part, goal in target.sizes(structure, full, gated).items():
+        if not target.sparsities()[part] or ("convolutions" in gated and part != "Transformer"):
+            continue
+        sizes = _all_sizes(structure, target, part, gated)
+        if sizes is None or ((sizes >= (1 - tolerance) * goal) & (sizes <= goal)).any():
+            continue
+        # Rounded down, so that the size itself is not above the target.
+        near = [sizes[sizes < goal].max(), sizes[sizes > goal].min()]
+        smaller, larger = (math.floor(1e4 * (1 - size / whole.part(part))) / 1e4 for size in near)
+        raise InputError(
+            f"gates on {', '.join(gated)} are too coarse: no choice of them is within {tolerance:.1%} of {goal:,} "
+            f"{target.measure} ({part}); the nearest targets are {larger} and {smaller}, or say more kinds of gates"
+        )
+
+
+def _all_sizes(structure: Structure, target: Target, part: str, gated: Sequence[str]) -> NDArray[np.int64] | None:
+    """What sizes a part can have, whichever gates of its Transformer survive; None where these are too many to tell."""
+    layers, full = structure.layers, Counts.of(structure)
+    nothing = Counts(full.channels, *([0] * layers for _ in range(5)))
+
+    def size(**counts: Any) -> int:
+        given = replace(nothing, **counts)
+        found = size_by_counts(structure, given, target.measure, samples=target.samples, scaled=True)
+        return int(found.part(part))
+
+    fixed = size()
+    choices: list[set[int]] = []  # what each module, and the projection, may add to that
+    for layer in range(layers):
+        one = np.arange(layers) == layer
+        heads, units = (
+            range(most + 1) if kind in gated else [most]
+            for kind, most in (("heads", full.heads[layer]), ("feed_forward", full.units[layer]))
+        )
+        attentions = {
+            size(attention_layers=one, heads=one * count, attention_left=one * min(count, 1)) - fixed for count in heads
+        }
+        feed_forwards = {size(feed_forward_layers=one, units=one * count) - fixed for count in units}
+        choices.append(attentions | ({0} if "attention_layers" in gated else set()))
+        choices.append(feed_forwards | ({0} if "feed_forward_layers" in gated else set()))
+    if "convolutions" in gated:
+        *others, last = full.channels
+        choices.append({size(channels=[*others, count]) - fixed for count in range(1, last + 1)})
+    sizes = np.array([fixed])
+    for choice in choices:
+        if len(sizes) * len(choice) > _MOST_SIZES:
+            return None
+        sizes = np.unique(sizes[:, None] + np.array(sorted(choice)))
+    return sizes
 
 
 @dataclass

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from diarbench.errors import AdapterError
+from diarbench.errors import AdapterError, did_you_mean
 from diarbench.execute.messages import Order
 from diarbench.types import Audio, Seconds
 
@@ -117,9 +117,12 @@ def arguments_of(adapter_class: type, options: Mapping[str, Any], offered: Mappi
     try:
         signature.bind(**arguments)
     except TypeError as error:
+        known = sorted(taken - set(offered))
+        unknown = next((name for name in arguments if f"unexpected keyword argument {name!r}" in str(error)), None)
+        tail = did_you_mean(unknown, known) if unknown is not None else ""
+        tail = tail or f"; it takes {', '.join(known) or 'none'}"
         raise AdapterError(
-            f"{adapter_class.__name__} can't be built from the card's [options]: {error}; it takes "
-            f"{', '.join(sorted(taken - set(offered))) or 'none'}"
+            f"{adapter_class.__name__} can't be built from the card's [options]: {error}{tail}"
         ) from error
     return arguments
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from diarbench.cards import SystemCard, SystemSpec, Weights
 from diarbench.compress.surgery import Kept
 from diarbench.errors import InputError
+from diarbench.files import write_whole
 from diarbench.nn.checkpoints import read_state
 from diarbench.nn.conformer import HeadShape
 from diarbench.nn.eend import Eend
@@ -137,12 +138,12 @@ def load_system(spec: SystemSpec, dropout: float = 0.0, weights: Path | None = N
 def save_model(folder: Path, model: Model, facts: dict[str, Any], *, halves: bool = False) -> None:
     """Write a model into a folder as `load_model` reads it; `facts` go into its model.json.
 
-    `halves` stores an EEND network's large matrices as float16; those of a GE2E encoder always are.
+    `halves` stores an EEND network's large matrices as float16; those of a GE2E encoder always are. Raises StoreError
+    where it can't be written, InputError for weights that float16 can't hold.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     kept = folder / KEPT
     if model.kept is not None:
-        kept.write_text(model.kept.to_json(), encoding="utf-8")
+        write_whole(kept, model.kept.to_json())
     else:
         kept.unlink(missing_ok=True)
     made = {**facts, "stages": list(model.history)}

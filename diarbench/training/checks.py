@@ -5,17 +5,22 @@ What only training decides (which channels go, and so how near a size can be) is
 
 from __future__ import annotations
 
+import fnmatch
 import importlib.util
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from diarbench.cards import SystemCard, SystemSpec
 from diarbench.compress.gates import GATED
 from diarbench.compress.objective import DistillationLoss, Target, layers_to_match
 from diarbench.compress.quantize import NO_TORCHAO, plan
-from diarbench.errors import InputError, MissingRequirementError
+from diarbench.compress.rounding import check_steps
+from diarbench.errors import DiarbenchError, InputError, MissingRequirementError
+from diarbench.execute.looking import look_at
 from diarbench.loaders import Dataset
 from diarbench.nn.ge2e import WINDOW, Ge2eEncoder
 from diarbench.nn.pyannet import PyanNet
@@ -23,9 +28,10 @@ from diarbench.nn.quantized import quantization_in
 from diarbench.nn.quantmodes import QuantMode, quant_mode
 from diarbench.nn.structures import Structure
 from diarbench.nn.wavlm import WavLM
+from diarbench.plan import find_adapter
 from diarbench.training.begin import Model
 from diarbench.training.losses import check_speakers
-from diarbench.training.publish import adapter_of, check_options
+from diarbench.training.publish import ADAPTER, adapter_of, check_options, network_options
 from diarbench.training.recipes import (
     Data,
     DistilStage,
@@ -52,7 +58,9 @@ def check_recipe(
 ) -> None:
     """Raises InputError, which names the stage, where a recipe can't be done with the network that it begins with.
 
-    `teacher` is that of `[start] teacher`. Raises MissingRequirementError where a package is missing.
+    Or where the card at its end could be no system: its adapter is imported, as far as what it imports is installed
+    here, and held against `[card.options]`. `teacher` is that of `[start] teacher`. Raises MissingRequirementError
+    where a package is missing.
     """
     checks = _Checks(recipe.data, model, teacher, train, development)
     for number, stage in enumerate(recipe.stages, start=1):
@@ -61,7 +69,7 @@ def check_recipe(
         except InputError as error:
             raise InputError(f'stages.{number} (kind = "{stage.kind}"): {error}') from error
     check_options(recipe, model)
-    adapter_of(recipe, model, Path(), recipe_folder)
+    _check_card(recipe, model, adapter_of(recipe, model, Path(), recipe_folder))
 
 
 class _Checks:
@@ -112,7 +120,7 @@ class _Checks:
         earlier = [other for other in self.before if isinstance(other, PruneStage)]
         target = target_of(stage)
         if not earlier:
-            target.sizes(structure, full, stage.gates)
+            check_steps(structure, target, full=full, gated=stage.gates)
         else:
             # What earlier stages will leave isn't known: at least they can't have removed what has no gates.
             gates = [*stage.gates, *(gate for other in earlier for gate in other.gates)]
@@ -166,6 +174,11 @@ class _Checks:
             covered, _ = plan(self.model.network, mode)
             if not covered:
                 raise InputError(f"{mode.name} covers nothing of {type(self.model.network).__name__}")
+        # Pruning gives no module another name.
+        paths = [path for path, _ in self.model.network.named_modules()]
+        for pattern in mode.skip:
+            if not any(fnmatch.fnmatchcase(path, pattern) for path in paths):
+                raise InputError(f"skip {pattern!r} names no module of {type(self.model.network).__name__}")
         if stage.trains and not isinstance(self.model.network, Ge2eEncoder):
             check_speakers(self.model.shape.speakers)
 
@@ -210,6 +223,43 @@ def development_windows(datasets: Sequence[Dataset], data: Data, window: Seconds
     """The windows by which states are chosen; they don't overlap."""
     shift = max(data.development_shift, window)
     return Windows(datasets, window=window, shift=shift, most=data.development_windows)
+
+
+def _check_card(recipe: Recipe, model: Model, adapter: str) -> None:
+    """Whether the adapter takes the options that the card will have, as `diarbench check` finds it of a finished card.
+
+    What those stages change that are still to come (structure, widths, window) is as it is before the first one.
+    """
+    card = SystemCard(title=recipe.card.title, adapter=adapter)
+    last = recipe.stages[-1]
+    quantized = {"quantization": last.mode} if isinstance(last, QuantizeStage) else {}
+    options = {**recipe.card.options, **network_options(model), **quantized}
+    try:
+        look_at(find_adapter(SystemSpec(name="recipe", card=card, folder=Path(), options=options)), options)
+        if adapter == ADAPTER:
+            _check_pipeline(recipe)
+    except DiarbenchError as error:
+        missing = error.__cause__.name if isinstance(error.__cause__, ModuleNotFoundError) else None
+        # Systems may run where other packages are installed than where they are trained; ours can't lie elsewhere.
+        if missing is None or missing.partition(".")[0] == "diarbench":
+            raise InputError(f"[card]: {error}") from error
+
+
+def _check_pipeline(recipe: Recipe) -> None:
+    """Whether the options are a pipeline of `ADAPTER`, and it has the other weights that it needs."""
+    from diarbench.pipelines.eend_recipes import Vbx, find_recipe
+    from diarbench.pipelines.eend_system import Choices
+
+    known = {field.name for field in fields(Choices)}
+    said: Mapping[str, Any] = recipe.card.options
+    choices = Choices(**{key: value for key, value in said.items() if key in known})
+    chosen = choices.recipe(replace(find_recipe(said["recipe"]), window=None, hop=None))
+    if recipe.card.embedding is None:
+        raise InputError(f'its pipeline embeds by a network of its own ("{choices.embedding}"): add [card.embedding]')
+    if isinstance(chosen.clustering, Vbx) and recipe.card.plda is None:
+        raise InputError(
+            'VBx clustering needs a PLDA model: add [card.plda], or say clustering = {method = "ahc", ...}'
+        )
 
 
 def _check_pair(student: Structure, teacher: Structure) -> None:

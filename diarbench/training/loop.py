@@ -144,7 +144,7 @@ def train(
 
     `batches(first)` gives batches from that number on; `development()` all development batches, once. `identity` says
     what is trained (a digest): a folder of something else is refused. A checkpoint is written every `checkpoint_every`
-    seconds, and at validations. A loss that is no number ends training.
+    seconds, and at validations. A loss that is no number ends training, and so does a gradient, but in fp16.
 
     Raises InputError where the folder holds another training, or the loss is no number; StoreError where nothing can
     be written.
@@ -202,11 +202,12 @@ class _Run:
         self.scaler.unscale_(self.optimizer)
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]).item()
-        if not math.isfinite(total):
+        if not math.isfinite(total) or not (math.isfinite(norm) or self.scaler.is_enabled()):
+            what = "loss" if not math.isfinite(total) else "gradient's norm"
             raise InputError(
-                f"{self.folder}: the loss is no number at step {self.step + 1}: lower the rates, or train in fp32"
+                f"{self.folder}: the {what} is no number at step {self.step + 1}: lower the rates, or train in fp32"
             )
-        if math.isfinite(norm):  # with fp16, the scaler skips such a step
+        if math.isfinite(norm):  # with fp16, the scaler skips a step that isn't
             self.norms.append(norm)
             nn.utils.clip_grads_with_norm_(parameters, self._limit(), torch.tensor(norm))
         self.scaler.step(self.optimizer)
@@ -247,8 +248,6 @@ class _Run:
         ranked = sorted([*self.best, (loss, self.step)])
         if (loss, self.step) in ranked[: self.settings.average]:
             _write(self._state_path(self.step), {"state": self.task.network.state_dict()})
-        for _, step in ranked[self.settings.average :]:
-            self._state_path(step).unlink(missing_ok=True)
         self.best = ranked[: self.settings.average]
 
     def _measure(self, batches: Iterator[Batch]) -> Mapping[str, float]:
@@ -262,7 +261,7 @@ class _Run:
         return measures
 
     def save(self) -> None:
-        """Write the checkpoint."""
+        """Write the checkpoint, and then drop the states that it names no longer."""
         gpu = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else torch.empty(0)
         _write(
             self.folder / "checkpoint.pt",
@@ -283,6 +282,10 @@ class _Run:
                 "gpu_noise": gpu,
             },
         )
+        # Not before: from the older checkpoint, a device that doesn't repeat itself may choose otherwise.
+        chosen = {self._state_path(step) for _, step in self.best}
+        for path in set(self.folder.glob("best-*.pt")) - chosen:
+            path.unlink(missing_ok=True)
 
     def restore(self) -> None:
         """Go on where the folder's checkpoint is, if it has one."""

@@ -50,7 +50,7 @@ def publish(
             facts: dict[str, Any] = {"recipe": recipe.title, "seed": recipe.seed, "data": list(recipe.data.train)}
             if isinstance(model.network, Ge2eEncoder) and parts:
                 facts["trained_parts"] = list(parts)  # recipes begin with the file, and see no card
-            save_model(new, model, facts, halves=recipe.card.store == "fp16")
+            _save(new, recipe, model, facts)
             write_whole(new / "README.md", model_card(name, recipe, model))
             digests = {file.name: sha256_of(file) for file in sorted(new.iterdir()) if file.name != "README.md"}
             text = as_toml(system_card(name, recipe, model, digests, adapter, parts))
@@ -61,6 +61,17 @@ def publish(
         raise StoreError(f"{place}: can't be written: {error.strerror or error}") from error
     write_whole(card, text)
     return card
+
+
+def _save(folder: Path, recipe: Recipe, model: Model, facts: dict[str, Any]) -> None:
+    """Write the network as `[card] store` says; InputError says what to do where that can't be."""
+    halves = recipe.card.store == "fp16"
+    try:
+        save_model(folder, model, facts, halves=halves)
+    except InputError as error:
+        if not halves:
+            raise
+        raise InputError(f'[card] store: {error}; what was trained is kept: go on with store = "fp32"') from error
 
 
 def check_out(out: Path) -> None:
@@ -99,19 +110,17 @@ def adapter_of(recipe: Recipe, model: Model, out: Path, recipe_folder: Path) -> 
 
 
 def as_toml(table: Mapping[str, Any], path: str = "") -> str:
-    """A table as people write TOML: one line for each key, tables of their own at the end.
+    """A table as people write TOML: one line for each key, tables of their own at the end, those in lists inline.
 
-    JSON's texts, numbers, lists are TOML's as well, where characters beyond ASCII stand as they are.
-
-    >>> print(as_toml({"a": 1, "b": {"c d": ["x", 2.5]}}), end="")
+    >>> print(as_toml({"a": 1, "b": {"c d": ["x", 2.5, {"e": True}]}}), end="")
     a = 1
     <BLANKLINE>
     [b]
-    "c d" = ["x", 2.5]
+    "c d" = ["x", 2.5, { e = true }]
     """
     plain = {_key(key): value for key, value in table.items() if not isinstance(value, Mapping)}
     width = max(map(len, plain), default=0)
-    text = "".join(f"{key:<{width}} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in plain.items())
+    text = "".join(f"{key:<{width}} = {_inline(value)}\n" for key, value in plain.items())
     for key, value in table.items():
         if isinstance(value, Mapping):
             inner = f"{path}.{_key(key)}" if path else _key(key)
@@ -120,6 +129,16 @@ def as_toml(table: Mapping[str, Any], path: str = "") -> str:
             head = "" if body.startswith("\n") else f"\n[{inner}]\n"
             text += head + body
     return text
+
+
+def _inline(value: Any) -> str:
+    """A value in one line. JSON's texts and numbers are TOML's as well; characters beyond ASCII stand as they are."""
+    if isinstance(value, Mapping):
+        inside = ", ".join(f"{_key(key)} = {_inline(part)}" for key, part in value.items())
+        return f"{{ {inside} }}" if inside else "{}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_inline, value))}]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _key(name: str) -> str:
@@ -217,11 +236,14 @@ def model_card(name: str, recipe: Recipe, model: Model) -> str:
     lines = [f"# {name}", "", recipe.title + ".", ""]
     if recipe.description:
         lines += [recipe.description.strip(), ""]
+    # What is quantized is no parameter of torch's any more; the last stage knows how many there were.
+    quantized = quantization_in(model.network) is not None and "weights" in last
+    parameters = last["weights"] if quantized else sum(one.numel() for one in model.network.parameters())
     stored = ["- Large matrices are stored in 16 bits and computed in 32"] if recipe.card.store == "fp16" else []
     lines += [
         f"- Data: {', '.join(recipe.data.train)}; chosen on {', '.join(recipe.data.development)}",
         f"- Seed: {recipe.seed}; windows of {model.window:g} s",
-        f"- Parameters: {sum(parameter.numel() for parameter in model.network.parameters()):,}",
+        f"- Parameters: {parameters:,}",
         *stored,
         f"- Licence: {recipe.card.licence or 'not stated'}",
         "",

@@ -109,6 +109,7 @@ def do_recipe(recipe: Recipe, place: Workplace) -> Model:
         development=place.development,
         recipe_folder=place.recipe_folder,
     )
+    torch.set_num_threads(place.threads)  # what an adapter imports may have set others
     for number, stage in enumerate(recipe.stages, start=1):
         model = run.stage(number, stage, model)
     return model

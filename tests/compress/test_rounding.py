@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from small_gates import numel, random_masks, tiny
 from diarbench.compress.gated import GatedWavLM
 from diarbench.compress.gates import OPEN, KeepAtStart, PerGate, WavLMGates
 from diarbench.compress.objective import Target
-from diarbench.compress.rounding import masks_for
+from diarbench.compress.rounding import check_steps, masks_for
 from diarbench.compress.sizes import exact_size, smallest_size
 from diarbench.compress.surgery import materialise, smaller_structure
 from diarbench.errors import InputError
@@ -184,6 +185,61 @@ def test_a_part_that_lost_something_is_not_whole() -> None:
     smaller = smaller_structure(structure, random_masks(structure, 1))
     with pytest.raises(InputError, match="of the CNN is gone already"):
         Target(cnn=0.0, transformer=0.1).sizes(smaller, structure)
+
+
+KINDS = ("convolutions", "heads", "feed_forward", "attention_layers", "feed_forward_layers")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sets(st.sampled_from(KINDS), min_size=1).map(sorted),
+    st.integers(0, 1000),
+    st.floats(0.01, 0.99),
+    st.sampled_from(["parameters", "macs"]),
+    st.booleans(),
+)
+def test_what_is_refused_before_would_be_afterwards(
+    gated: list[str], seed: int, share: float, measure: str, separate: bool
+) -> None:
+    """Whatever was learned: none of these gates makes a size that was said to be out of reach."""
+    structure = tiny("base", layers=2)
+    least, whole = smallest_size(structure, measure, gated=gated), exact_size(structure, measure)
+    overall, transformer = share * (1 - least.total / whole.total), share * (1 - least.transformer / whole.transformer)
+    target = Target(None if separate else overall, *([0.0, transformer] if separate else []), measure=measure)
+    assume((transformer if separate else overall) > 0.001)
+    gates = learned(structure, seed, gated=gated)
+    try:
+        check_steps(structure, target, gated=gated)
+    except InputError:
+        with pytest.raises(InputError, match="no choice of gates"):
+            masks_for(gates, target)
+
+
+def test_layers_are_coarse_and_heads_of_the_real_wavlm_are_not() -> None:
+    structure = named_structure("wavlm-base-plus")
+    check_steps(structure, Target(0.2), gated=["heads"])
+    check_steps(structure, Target(0.28), gated=["feed_forward_layers", "feed_forward"])
+    check_steps(structure, Target(0.28), gated=["feed_forward_layers", "convolutions"])
+    with pytest.raises(InputError, match=r"parameters \(Transformer\)"):
+        check_steps(structure, Target(cnn=0.5, transformer=0.28), gated=["feed_forward_layers", "convolutions"])
+    said = r"feed_forward_layers are too coarse: .* \(all\); the nearest targets are (0\.\d+) and (0\.\d+), or say more"
+    with pytest.raises(InputError, match=said) as caught:
+        check_steps(structure, Target(0.28), gated=["feed_forward_layers"])
+    near = re.search(said, str(caught.value))
+    assert near is not None
+    assert near.groups() == ("0.2501", "0.3002"), "five or six of twelve, 4.72 M of 94.38 M each"
+    for sparsity in map(float, near.groups()):
+        target = Target(sparsity)
+        check_steps(structure, target, gated=["feed_forward_layers"])
+        assert masks_for(WavLMGates(structure, gated=["feed_forward_layers"]), target)
+
+
+def test_steps_of_a_pruned_model_count_from_the_first_one() -> None:
+    full = named_structure("wavlm-base-plus")
+    once = smaller_structure(full, masks_for(WavLMGates(full), Target(0.4)))
+    check_steps(once, Target(0.5), full=full)
+    with pytest.raises(InputError, match="too coarse"):
+        check_steps(once, Target(0.41), full=full, gated=["feed_forward_layers"])
 
 
 def test_refusals() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from collections.abc import Callable
@@ -18,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from small_networks import noise, shaken, small
 
 from diarbench.compress.quantize import quantize
-from diarbench.errors import DiarbenchError
+from diarbench.errors import DiarbenchError, InputError
+from diarbench.nn.checkpoints import read_state
 from diarbench.nn.conformer import HeadShape
 from diarbench.nn.eend import Eend
 from diarbench.nn.eend_folder import load_eend, save_eend
@@ -97,6 +99,59 @@ def test_quantized_networks_are_read_back_bit_for_bit(kind: str, tmp_path: Path)
         assert save_eend(tmp_path / "again", first.network, window=8)
         files = [(folder / "model.safetensors").read_bytes() for folder in (tmp_path, tmp_path / "again")]
         assert files[0] == files[1]
+
+
+HALVED = {
+    "base": ("wavlm.encoder.layers.0.feed_forward.inner.weight", "wavlm.encoder.position.direction"),
+    "fbank": ("head.projection.weight",),
+    "pyannet": ("sincnet.convolutions.1.weight", "lstm.layers.0.weight_ih_l0"),
+}
+WHOLE = {
+    "base": ("wavlm.encoder.layers.0.feed_forward.inner.bias", "wavlm.encoder.norm.weight", "layer_weights.weight"),
+    "fbank": ("head.projection.bias", "head.classifier.weight"),
+    "pyannet": ("sincnet.filters.low", "sincnet.filters.band", "lstm.layers.0.bias_ih_l0"),
+}
+
+
+@pytest.mark.parametrize("kind", HALVED)
+@torch.inference_mode()
+def test_large_matrices_may_be_stored_in_halves(kind: str, tmp_path: Path) -> None:
+    """They are float32 again once loaded, with the values that float16 has; all else is as it was, bit for bit."""
+    written = network(kind)
+    save_eend(tmp_path / "halves", written, window=8, halves=True)
+    stored = read_state(tmp_path / "halves" / "model.safetensors")
+    assert {stored[name].dtype for name in HALVED[kind]} == {torch.float16}
+    assert {stored[name].dtype for name in WHOLE[kind]} == {torch.float32}
+    state = written.state_dict()
+    for name, tensor in stored.items():
+        assert tensor.dtype == torch.float16 or torch.equal(tensor, state[name]), name
+    rounded = copy.deepcopy(written)
+    rounded.load_state_dict(
+        {
+            name: tensor.half().float() if stored[name].dtype == torch.float16 else tensor
+            for name, tensor in state.items()
+        }
+    )
+    found = load_eend(tmp_path / "halves").network.state_dict()
+    expected = load_eend(save_eend(tmp_path / "whole", rounded, window=8)).network.state_dict()
+    assert {tensor.dtype for tensor in found.values() if tensor.is_floating_point()} == {torch.float32}
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in found.items())
+    assert any(not torch.equal(tensor, state[name]) for name, tensor in found.items() if name in state)
+
+
+@pytest.mark.parametrize("value", [1e6, float("nan")])
+def test_weights_that_halves_cant_hold_leave_a_folder_as_it_was(tmp_path: Path, value: float) -> None:
+    written = network("fbank")
+    save_eend(tmp_path, written, window=8)
+    before = (tmp_path / "model.safetensors").read_bytes()
+    with torch.no_grad():
+        written.head.projection.weight[3, 5] = value
+    with pytest.raises(InputError, match=r"head\.projection\.weight: .*float16 can't hold") as caught:
+        save_eend(tmp_path, written, window=4, halves=True)
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+    assert load_eend(tmp_path).window == 8
 
 
 def said(**changes: Any) -> Callable[[Path], None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,9 @@ IMITATE = {"kind": "imitate", "steps": 2}
 UNITS = {"kind": "magnitude", "units": "hidden", "sparsity": 0.5, "steps": 0}
 SEPARATE = {"kind": "prune", "steps": 2, "cnn_sparsity": 0.0, "transformer_sparsity": 0.4}
 
+AHC = {"method": "ahc", "threshold": 0.7, "min_cluster_size": 2}
+OPTIONS = {"recipe": "diarizen-meeting", "embedding": "ge2e", "clustering": AHC}
+
 
 def quantize(**more):
     return {"kind": "quantize", "mode": "w8a8-dynamic", **more}
@@ -50,15 +54,28 @@ def network(kind):
     return Ge2eEncoder((6, 5, 4))
 
 
-def check(dataset, kind, stages, *, teacher=None, window=2.0, adapter=None, options=None, development=None):
+def check(
+    dataset,
+    kind,
+    stages,
+    *,
+    teacher=None,
+    window=2.0,
+    adapter=None,
+    options=None,
+    development=None,
+    embedding={"path": "ge2e.pt"},  # noqa: B006
+    **card,
+):
     adapter = adapter or ("some.where:System" if kind == "ge2e" else None)
+    options = {**({} if kind == "ge2e" else OPTIONS), **(options or {})}
     recipe = Recipe.model_validate(
         {
             "title": "x",
             "start": {"system": "x"},
             "data": {"train": ["tones"], "development": ["tones"], "shift": 1.0},
             "stages": stages,
-            "card": {"title": "x", "adapter": adapter, "options": options or {}},
+            "card": {"title": "x", "adapter": adapter, "options": options, "embedding": embedding, **card},
         }
     )
     model = Model(network(kind), window)
@@ -92,10 +109,20 @@ def test_what_can_work(dataset, name):
 WRONG = {
     "too much, later": ("wavlm", [TRAIN, {**PRUNE, "sparsity": 0.99}], r"stages\.2 .*can't be removed"),
     "without gates": ("wavlm", [{**PRUNE, "gates": ["heads"], "sparsity": 0.8}], r"stages\.1 .*gates on heads alone"),
+    "coarse": (
+        "wavlm",
+        [TRAIN, {**PRUNE, "gates": ["feed_forward_layers"], "sparsity": 0.2}],
+        r"stages\.2 .*feed_forward_layers are too coarse",
+    ),
     "falling": ("wavlm", [PRUNE, {**PRUNE, "sparsity": 0.4}], r"stages\.2 .*removed 50\.00% already"),
     "level": ("wavlm", [PRUNE, PRUNE], r"stages\.2 .*removed 50\.00% already"),
     "mode": ("wavlm", [TRAIN, quantize(mode="w9")], r"stages\.2 .*w9"),
     "skip": ("wavlm", [TRAIN, quantize(skip=["nothing"])], r"stages\.2 .*names no module"),
+    "skip, of what is pruned": (
+        "wavlm",
+        [PRUNE, quantize(skip=["wavlm.encoder.*", "wavlm.encodr.*"])],
+        r"stages\.2 .*'wavlm\.encodr\.\*' names no module of Eend",
+    ),
     "halves": ("wavlm", [quantize(mode="bf16", steps=3)], "needs no training"),
     "layers": ("wavlm", [PRUNE, {**DISTIL, "layers": [0, 9]}], r"stages\.2 .*layer 9, the last one is 3"),
     "layers twice": ("wavlm", [{**PRUNE, "layers": [1, 1]}], "each once"),
@@ -129,6 +156,59 @@ def test_what_follows_from_the_network_is_no_option(dataset):
     for kind, key in (("wavlm", "window"), ("wavlm", "quantization"), ("ge2e", "units")):
         with pytest.raises(InputError, match=f"{key} follows from the network"):
             check(dataset, kind, [IMITATE if kind == "ge2e" else TRAIN], options={key: 1})
+
+
+UNFIT = {
+    "misspelt": ({"clusterin": AHC}, "unexpected keyword argument 'clusterin'; did you mean clustering?"),
+    "of another type": ({"hop": "2"}, "hop should be a number, found '2'"),
+    "settings": ({"clustering": {**AHC, "treshold": 0.7}}, "no setting 'treshold'; did you mean threshold?"),
+    "recipe": ({"recipe": "diarizen-meting"}, "no recipe 'diarizen-meting'; did you mean diarizen-meeting"),
+    "embedding": ({"embedding": "ge3e"}, "no embedding 'ge3e'; did you mean ge2e"),
+    "mode": ({"mode": "stok"}, "no mode 'stok'; did you mean stock"),
+    "clustering of others": ({"embedding": "wespeaker", "clustering": "diarizen-s80"}, r"add \[card\.plda\]"),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+@pytest.mark.parametrize("kind", ["wavlm", "pyannet"])
+def test_options_that_the_system_would_not_take(dataset, kind, name):
+    pytest.importorskip("pyannote.audio", reason="the pipeline is pyannote.audio's")
+    options, said = UNFIT[name]
+    check(dataset, kind, [TRAIN])
+    with pytest.raises(InputError, match=rf"\[card\]: .*{said}"):
+        check(dataset, kind, [TRAIN], options=options)
+
+
+def test_weights_that_the_system_would_lack(dataset):
+    pytest.importorskip("pyannote.audio", reason="the pipeline is pyannote.audio's")
+    with pytest.raises(InputError, match=r"\[card\]: .*embeds .*add \[card\.embedding\]"):
+        check(dataset, "wavlm", [TRAIN], embedding=None)
+
+
+ADAPTER = """
+class System:
+    def __init__(self, *, weights, units, window: float = 1.6): ...
+
+    def diarize(self, audio): ...
+"""
+
+
+def test_an_adapter_of_ones_own_is_held_against_the_options_too(dataset, tmp_path):
+    (tmp_path / "adapter.py").write_text(ADAPTER)
+    (tmp_path / "needy.py").write_text("import what_is_not_here\n" + ADAPTER)
+    (tmp_path / "wrong.py").write_text("import diarbench.what_is_not_here\n" + ADAPTER)
+    made = partial(check, dataset, "ge2e", [IMITATE])
+    made(adapter=f"{tmp_path}/adapter.py:System", options={"window": 2})
+    made(adapter=f"{tmp_path}/needy.py:System", options={"windw": 2})
+    for file, stages, options, said in (
+        ("adapter.py:System", [IMITATE], {"windw": 2}, "'windw'; did you mean window"),
+        ("adapter.py:System", [IMITATE], {"window": "2"}, "window should be a number"),
+        ("adapter.py:System", [IMITATE, quantize(mode="bf16")], {}, "'quantization'"),
+        ("adapter.py:Sistem", [IMITATE], {}, "no class 'Sistem'"),
+        ("wrong.py:System", [IMITATE], {}, "diarbench.what_is_not_here"),
+    ):
+        with pytest.raises(InputError, match=rf"\[card\]: .*{said}"):
+            check(dataset, "ge2e", stages, adapter=f"{tmp_path}/{file}", options=options)
 
 
 def test_a_teacher_is_another_network_of_that_width(dataset):

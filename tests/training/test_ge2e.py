@@ -185,7 +185,11 @@ def lab(tmp_path_factory):
     make_data(root, "tones-train", seed=1)
     make_data(root, "tones-development", recordings=2, seed=2)
     save_ge2e(root / "small.safetensors", encoder())
-    (root / "adapter.py").write_text("class System:\n    def diarize(self, audio): ...\n")
+    (root / "adapter.py").write_text(
+        "class System:\n"
+        "    def __init__(self, *, weights, window=1.6, units=(), quantization=None): ...\n"
+        "    def diarize(self, audio): ...\n"
+    )
     return root
 
 
@@ -300,6 +304,10 @@ WRONG = {
     "own-units": (
         {"card": {"title": "x", "adapter": "adapter.py:System", "options": {"units": [1, 1, 1]}}},
         "units follows from the network",
+    ),
+    "misspelt-option": (
+        {"card": {"title": "x", "adapter": "adapter.py:System", "options": {"windw": 1.6}}},
+        "did you mean window?",
     ),
     "no-encoder": ({"start": {"new": {"front_end": "fbank"}}}, "only a GE2E encoder"),
     "heard-by-another": (

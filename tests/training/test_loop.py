@@ -11,6 +11,7 @@ import torch
 from diarbench.errors import InputError
 from diarbench.nn.conformer import HeadShape
 from diarbench.nn.eend import Eend
+from diarbench.training import loop
 from diarbench.training.loop import Losses, Settings, average, read_states, train
 from diarbench.training.losses import PowersetLoss
 from diarbench.training.tasks import Diarize
@@ -188,7 +189,33 @@ def test_a_damaged_checkpoint_is_said(tmp_path, windows):
         learn(tmp_path, windows)
 
 
-def test_a_loss_that_is_no_number_ends_it(tmp_path, windows):
+def test_states_stay_until_no_checkpoint_names_them(tmp_path, windows, monkeypatch):
+    """Killed between a validation and its checkpoint, a device that doesn't repeat itself may choose otherwise."""
+    save = loop._Run.save
+
+    def killed(run):
+        if run.step == 3:
+            raise StopNow
+        save(run)
+
+    monkeypatch.setattr(loop._Run, "save", killed)
+    with pytest.raises(StopNow):
+        scripted(tmp_path, windows, [5.0, 4.0, 3.0, 6.0], average=1)
+    monkeypatch.undo()
+    assert [step for _, step in read_states(tmp_path / "checkpoint.pt")["best"]] == [2]
+    assert scripted(tmp_path, windows, [5.0, 4.0, 7.0, 6.0], average=1).chosen == (2,)
+    assert [path.name for path in tmp_path.glob("best-*.pt")] == ["best-2.pt"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (lambda weight: weight.sum() * float("nan"), "the loss is no number at step 1"),
+        (lambda weight: (weight * 0).sum().sqrt(), "the gradient's norm is no number at step 1"),
+    ],
+    ids=["loss", "gradient"],
+)
+def test_what_is_no_number_ends_it(tmp_path, windows, loss, said):
     network = torch.nn.Linear(2, 2)
 
     class Broken:
@@ -199,10 +226,10 @@ def test_a_loss_that_is_no_number_ends_it(tmp_path, windows):
             return [{"params": list(network.parameters()), "lr": 1.0}]
 
         def loss(self, batch, step):
-            return Losses(network.weight.sum() * float("nan"))
+            return Losses(loss(network.weight))
 
     source = partial(windows[0].shuffled, batch=1, seed=1, grid=Grid(400, 320, 2))
-    with pytest.raises(InputError, match="the loss is no number at step 1"):
+    with pytest.raises(InputError, match=said):
         train(
             Broken(),
             lambda first: source(first=first),

@@ -112,6 +112,22 @@ def test_a_file_is_told_of_as_changes_are(tmp_path):
         read_recipe(path)
 
 
+def test_a_quantized_network_is_stored_as_its_mode_says(tmp_path):
+    path = tmp_path / "x.toml"
+    text = 'title = "x"\n[start]\nsystem = "y"\n[data]\ntrain = ["a"]\ndevelopment = ["b"]\n'
+    text += '[card]\ntitle = "x"\nstore = "fp16"\n[[stages]]\nkind = "train"\nsteps = 3\n'
+    path.write_text(text)
+    assert read_recipe(path).card.store == "fp16"
+    assert read_recipe(path, ['card.store="fp32"']).card.store == "fp32"
+    path.write_text(text + '[[stages]]\nkind = "quantize"\nmode = "w8"\n')
+    with pytest.raises(DiarbenchError, match=r"x\.toml.*\[card\] store: .*leave it out") as caught:
+        read_recipe(path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(DiarbenchError, match="store"):
+        read_recipe(path, ['stages.2.mode="bf16"'])
+    assert read_recipe(path, ['card.store="fp32"']).stages[-1].kind == "quantize"
+
+
 def test_pairs_of_band_passes():
     filters = band_passes(8, 400)
     assert filters.shape == (8, 400)

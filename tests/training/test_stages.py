@@ -25,7 +25,9 @@ from diarbench.files import read_json
 from diarbench.nn.eend_folder import load_eend
 from diarbench.registry import shipped
 from diarbench.training import stages
+from diarbench.training.begin import trainable
 from diarbench.training.recipes import read_recipe
+from diarbench.training.windows import Windows
 from tests.training.small_data import HEAD, STRUCTURE, make_data
 
 COMMON = {"steps": 6, "batch": 2, "validate_every": 3}
@@ -62,7 +64,7 @@ def recipe(root, name, steps, start=None, **card):
             "title": name,
             "licence": "none",
             "options": {"recipe": "diarizen-meeting", "mode": "stock", "embedding": "ge2e",
-                        "clustering": {"method": "ahc", "threshold": 0.7}},
+                        "clustering": {"method": "ahc", "threshold": 0.7, "min_cluster_size": 2}},
             "embedding": {"path": "ge2e.pt"},
             **card,
         },
@@ -192,6 +194,27 @@ def test_pyannet_loses_units_and_learns_in_between(lab):
     assert (lab / "training" / "units" / "02-magnitude" / "round-2" / "log.csv").is_file()
 
 
+def test_later_rounds_go_on_in_the_data_where_the_one_before_stopped(lab, monkeypatch):
+    firsts = []
+    shuffled = Windows.shuffled
+
+    def watched(windows, **settings):
+        firsts.append(settings["first"])
+        return shuffled(windows, **settings)
+
+    monkeypatch.setattr(Windows, "shuffled", watched)
+    rounds = {"kind": "magnitude", "units": "hidden", "sparsity": 0.5, "rounds": 3, "average": 0, **COMMON}
+    start = {"new": {"front_end": "pyannet", "head": {"lstm": [8], "linear": [6]}}}
+    recipe(lab, "rounds", [TRAIN, {**rounds, "steps": 2, "accumulate": 3}], start=start)
+    done = compress(lab, "rounds")
+    assert done.returncode == 0, done.stderr
+    assert firsts == [0, 0, 6, 12], "batches: those of a stage begin anew, those of a round go on"
+    said = read_json(lab / "training" / "rounds" / "02-magnitude" / "stage.json")["rounds"]
+    assert len({part["development"]["loss"] for part in said}) == 3
+    loss = f"| magnitude | 2 + 2 + 2 | 0.0 | {said[-1]['development']['loss']:.4f} |"
+    assert loss in (lab / "systems" / "made" / "weights" / "rounds" / "README.md").read_text()
+
+
 @pytest.mark.parametrize("steps", [0, 4])
 def test_quantized_last(lab, steps):
     name = f"int8-{steps}"
@@ -205,6 +228,10 @@ def test_quantized_last(lab, steps):
     assert said["bytes_quantized"] < said["bytes_float"]
     card = tomllib.loads((lab / "systems" / "made" / f"{name}.toml").read_text())
     assert card["options"]["quantization"] == "w8a8-dynamic"
+    before = trainable(load_eend(lab / "systems" / "made" / "weights" / "start").network)
+    whole = sum(parameter.numel() for parameter in before.parameters())
+    readme = (lab / "systems" / "made" / "weights" / name / "README.md").read_text()
+    assert f"- Parameters: {whole:,}\n" in readme, "as many as before, though torch calls codes no parameters"
 
 
 def test_a_new_head_and_longer_windows(lab):
@@ -337,7 +364,12 @@ def test_begun_with_a_system_and_data_named_on_the_command_line(lab):
     assert [stage["steps"] for stage in training["stages"]] == [6, 2]
 
 
+def card(**options):
+    return {"card": {"title": "x", "options": options, "embedding": {"path": "ge2e.pt"}}}
+
+
 WRONG = {
+    "misspelt-option": (card(recipe="diarizen-meeting", embeding="ge2e"), "did you mean embedding"),
     "no-such-key": ({"stagess": 1}, "stagess"),
     "too-much": ({"stages": [{**PRUNE, "sparsity": 0.999}]}, "can't be removed"),
     "too-much-later": ({"stages": [TRAIN, {**PRUNE, "sparsity": 0.999}]}, "stages.2"),
