@@ -41,7 +41,7 @@ def list_data(
     cards: CardsOption = [],  # noqa: B006  typer reads it, nobody writes it
     format: FormatOption = Format.table,
 ) -> None:
-    """Which datasets are on this machine, and what is missing of the others."""
+    """Which datasets are here, and what is missing of the others."""
     from diarbench.corpora.presence import present
 
     found = present(_paths(names, cards))
@@ -63,7 +63,10 @@ def get(
     cards: CardsOption = [],  # noqa: B006
     format: FormatOption = Format.table,
 ) -> None:
-    """Download what may be downloaded, checked and resumable; for the rest, tell the steps."""
+    """Download what may be downloaded; for the rest, tell the steps.
+
+    Downloads are checked, and go on where they broke off.
+    """
     from diarbench.corpora.getting import get_dataset, is_cached
     from diarbench.corpora.presence import presence
 
@@ -95,7 +98,7 @@ def get(
 
 
 def verify(names: NamesArgument, cards: CardsOption = [], format: FormatOption = Format.table) -> None:  # noqa: B006
-    """Whether datasets are those that their cards mean: recordings, hours, speakers, speech, overlap, digests."""
+    """Whether datasets are those that their cards mean. By recordings, hours, speakers, speech, overlap, digests."""
     from diarbench.corpora.verifying import verify as verified
 
     results: list[Verification | tuple[str, str]] = []
@@ -133,7 +136,7 @@ def stats(
     cards: CardsOption = [],  # noqa: B006
     format: Annotated[StatsFormat, typer.Option("--format", help="What to print.")] = StatsFormat.table,
 ) -> None:
-    """Datasets in numbers, as Table I of a paper: recordings, speakers, hours, speech, overlap, turns."""
+    """Datasets in numbers, as Table I of a paper. Recordings, speakers, hours, speech, overlap, turns."""
     from diarbench.corpora import tables
     from diarbench.corpora.counting import summarise
     from diarbench.corpora.plotting import check_plot

@@ -64,7 +64,7 @@ def measure(
     cards: CardsOption = [],  # noqa: B006  typer reads it, nobody writes it
     format: FormatOption = Format.table,
 ) -> None:
-    """Parameters, MACs, speed, memory and energy of systems, with speed-ups that hold on a noisy machine."""
+    """What systems cost: parameters, MACs, speed, memory, energy. With speed-ups that hold on a noisy machine."""
     from diarbench.bench import Wanted
     from diarbench.cli.measuretables import print_session
     from diarbench.fetch import nothing_fetched
