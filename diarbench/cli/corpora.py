@@ -65,24 +65,20 @@ def get(
 ) -> None:
     """Download what may be downloaded; for the rest, tell the steps.
 
-    Downloads are checked, and go on where they broke off.
+    Downloads are checked, and go on where they broke off. A dataset that fails leaves the others.
     """
-    from diarbench.corpora.getting import get_dataset, is_cached
     from diarbench.corpora.presence import presence
 
     results = []
     for name, (path, card) in _chosen(names, cards).items():
         try:
-            if is_cached(card):
-                with counting("recordings") as on_progress:
-                    got = get_dataset(name, path, card, into=into, agreed=agree, on_progress=on_progress)
-            else:
-                with transfers() as watcher:
-                    got = get_dataset(name, path, card, into=into, agreed=agree, watcher=watcher)
-        except MissingRequirementError:
-            if format is Format.table:
+            got = _get(name, path, card, into=into, agreed=agree)
+        except DiarbenchError as error:
+            sys.stderr.write(f"error: {error}\n")
+            if isinstance(error, MissingRequirementError) and format is Format.table:
                 _print_steps(name, card)
-            raise
+            results.append(_failed_json(name, card, error))
+            continue
         if got.unchecked:
             more = f" and {len(got.unchecked) - 1} more" if len(got.unchecked) > 1 else ""
             note(f"{got.unchecked[0]}{more}: the card knows no SHA-256 of it, so only sizes were checked")
@@ -93,6 +89,8 @@ def get(
             _print_got(got, now, card)
     if format is Format.json:
         print_json({"datasets": results})
+    if all(result["error"] is not None for result in results):
+        raise typer.Exit(2)
     if any(result["state"] != "here" for result in results):
         raise typer.Exit(1)
 
@@ -224,9 +222,35 @@ def _part(one: Presence) -> str:
     return "/".join(filter(None, (one.corpus, one.part))) or "–"
 
 
+def _get(name: str, path: Path, card: DatasetCard, *, into: Path | None, agreed: bool) -> Got:
+    """Get one dataset and show how far it is. Raises DiarbenchError where that can't be."""
+    from diarbench.corpora.getting import get_dataset, is_cached
+
+    if is_cached(card):
+        with counting("recordings") as on_progress:
+            return get_dataset(name, path, card, into=into, agreed=agreed, on_progress=on_progress)
+    with transfers() as watcher:
+        return get_dataset(name, path, card, into=into, agreed=agreed, watcher=watcher)
+
+
+def _failed_json(name: str, card: DatasetCard, error: DiarbenchError) -> dict[str, Any]:
+    return {
+        "name": name,
+        "error": str(error),
+        "folder": None,
+        "fetched": [],
+        "kept": 0,
+        "unchecked": [],
+        "state": None,
+        "reason": None,
+        "steps": card.steps or card.get,
+    }
+
+
 def _got_json(got: Got, now: Presence, card: DatasetCard) -> dict[str, Any]:
     return {
         "name": got.name,
+        "error": None,
         "folder": str(got.folder) if got.folder is not None else None,
         "fetched": list(got.fetched),
         "kept": got.kept,
