@@ -15,13 +15,22 @@ from diarbench.cards import DatasetCard, SystemSpec, Weights, read_card
 from diarbench.errors import DiarbenchError, MissingRequirementError, NotFoundError, did_you_mean
 from diarbench.loaders import Dataset, load_dataset
 from diarbench.loaders.facts import facts_of, mismatches
-from diarbench.plan import distribution_names, find_adapter, find_file, is_replay, missing_requirements, plan
+from diarbench.plan import (
+    distribution_names,
+    find_adapter,
+    find_file,
+    is_replay,
+    missing_requirements,
+    plan,
+    without_audio,
+)
 from diarbench.published import read_published
 from diarbench.registry import Registry, shipped
 from diarbench.scoring import find_rule
 from diarbench.types import LabelledRecording, Recording, Seconds
 
 _LENGTH = 10.0  # s of audio that a system is tried on
+_SHOWN = 3  # ids in a problem
 # The last window or frame of a system may reach past the end. (What ends ten times as late is a failure of the run.)
 _OVERSHOOT: Seconds = 0.5
 
@@ -68,7 +77,7 @@ def check_card(registry: Registry, name: str, *, run: bool, weights: Path | None
         return [_check_report(registry, name)]
     if kind == "published":
         return [_check_published(registry, name)]
-    return [_check_system(spec, run, weights) for spec in registry.choose_systems([name])]
+    return [_check_system(registry, spec, run, weights) for spec in registry.choose_systems([name])]
 
 
 def _kind(registry: Registry, name: str) -> str:
@@ -88,12 +97,12 @@ def _kind(registry: Registry, name: str) -> str:
     raise NotFoundError(f"no system, dataset or report {name!r}{did_you_mean(name, known)}")
 
 
-def _check_system(spec: SystemSpec, run: bool, weights: Path | None) -> Check:
+def _check_system(registry: Registry, spec: SystemSpec, run: bool, weights: Path | None) -> Check:
     try:
         find_adapter(spec)
         missing = tuple(missing_requirements(spec.card.requires))
         if is_replay(spec):
-            return _check_replay(spec, run)
+            return _check_replay(registry, spec, run)
         if not run:
             return _look(spec, missing)
         if missing:
@@ -104,23 +113,46 @@ def _check_system(spec: SystemSpec, run: bool, weights: Path | None) -> Check:
         return Check("system", spec.name, str(error))
 
 
-def _check_replay(spec: SystemSpec, run: bool) -> Check:
-    """Whether stored outputs can be read, as far as they are here; with `run`, some must be. Raises DiarbenchError."""
+def _check_replay(registry: Registry, spec: SystemSpec, run: bool) -> Check:
+    """Whether stored outputs can be read, as far as they are here; with `run`, some must be. Of datasets that are here,
+    every recording needs one. Raises DiarbenchError."""
     from diarbench.adapters import Replay
 
-    here, absent = [], []
+    here, absent, lacking = [], [], []
     for name, place in spec.card.files.items():
         try:
             path, _ = find_file(spec, name, place)
         except MissingRequirementError as error:
             absent.append(str(error))
             continue
-        here.append(f"{name} ({len(Replay(files={'hypotheses': path}).recordings)})")
+        stored = Replay(files={"hypotheses": path}).recordings
+        here.append(f"{name} ({len(stored)})")
+        wanted = _recordings_of(registry, name)
+        if without := [recording for recording in wanted if recording not in stored]:
+            some = ", ".join(without[:_SHOWN]) + (", …" if len(without) > _SHOWN else "")
+            lacking.append(f"no RTTM of {name} for {len(without)} of {len(wanted)} recordings ({some})")
+    if lacking:
+        return Check("system", spec.name, f"{'; '.join(lacking)}; an empty ID.rttm says that nobody speaks")
     if run and not here:
         return Check("system", spec.name, absent[0] if absent else "its card names no outputs: [files] is empty")
     said = [f"stored outputs of {', '.join(here)}"] if here else []
     said += [f"not here: {len(absent)} of {len(spec.card.files)} datasets"] if absent else []
     return Check("system", spec.name, None, "; ".join(said))
+
+
+def _recordings_of(registry: Registry, name: str) -> list[str]:
+    """The ids of a dataset that is here and can be read; none else, since that is no fault of a system's. Nothing is
+    fetched or made."""
+    if name not in registry.datasets:
+        return []
+    try:
+        path, card = registry.choose_datasets([name])[name]
+        if card.wheel or card.simulate or (card.huggingface and card.huggingface.hub):
+            return []
+        dataset = load_dataset(name, path, without_audio(card) or card)
+    except DiarbenchError:
+        return []
+    return [labelled.recording.id for labelled in dataset.recordings]
 
 
 def _install(missing: tuple[str, ...]) -> str:

@@ -269,6 +269,36 @@ def test_stored_outputs_are_read_as_far_as_they_are_here(registry, cards, monkey
     assert "a.rttm, line 1" in str(check_card(registry, "stored", run=True)[0].problem)
 
 
+def test_stored_outputs_are_held_against_the_datasets_that_are_here(registry, cards, monkeypatch, tmp_path):
+    monkeypatch.setenv("DIARBENCH_DATA", str(tmp_path))
+    cards.dataset(
+        "meetings", DATASET.replace("whole-file", "all.uem") + '[folder]\nroot = "meetings"\naudio = "none"\n'
+    )
+    files = 'data = "out"\nmeetings = "out"\nunknown = "out"\n'
+    cards.system("fam/stored", f'title = "S"\nadapter = "diarbench.adapters:Replay"\n[files]\n{files}')
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.rttm").write_text("")
+    assert problems(registry, "stored") == [None]  # of meetings nothing is here
+    reference = tmp_path / "meetings" / "reference"
+    reference.mkdir(parents=True)
+    for name in "abcde":
+        (reference / f"{name}.rttm").write_text(f"SPEAKER {name} 1 0 1 <NA> <NA> A <NA> <NA>\n")
+    (tmp_path / "meetings" / "all.uem").write_text("".join(f"{name} 1 0 2\n" for name in "abcde"))
+    for run in (True, False):
+        assert check_card(registry, "stored", run=run)[0].problem == (
+            "no RTTM of meetings for 4 of 5 recordings (b, c, d, …); an empty ID.rttm says that nobody speaks"
+        )
+    for name in "bcde":
+        (tmp_path / "out" / f"{name}.rttm").write_text("")
+    (found,) = check_card(registry, "stored", run=True)
+    assert (found.problem, found.summary) == (None, "stored outputs of data (5), meetings (5), unknown (5)")
+    # Of a dataset that is scored over whole files, the audio is needed, and is here.
+    (tmp_path / "out" / "a.rttm").unlink()
+    assert str(problems(registry, "stored")[0]).startswith(
+        "no RTTM of data for 1 of 1 recordings (a); no RTTM of meetings "
+    )
+
+
 def test_notes_of_a_dataset_are_told(registry, cards, write_audio):
     write_audio(cards.path / "datasets" / "audio" / "b.wav", seconds=1.0, rate=8000)
     with (cards.path / "datasets" / "all.rttm").open("a") as file:

@@ -35,10 +35,13 @@ LONGEST_CALL = 1800.0  # s
 
 
 class Progress(Protocol):
-    """What shows how far a session is."""
+    """What shows how far a session is. It is told between calls, and is to do nothing while one is timed."""
 
     def step(self, what: str, total: int) -> None:
-        """The next step begins; it has so many parts."""
+        """The next step begins; it has so many parts. 0: there are none, or nobody knows how many."""
+
+    def part(self, what: str) -> None:
+        """The next part begins: the system at work."""
 
     def advance(self) -> None:
         """A part is done."""
@@ -172,7 +175,7 @@ class _Session:
         recordings = [recording_to_json(recording) for recording in wanted.recordings]
         self._progress.step("loading", len(self._known))
         for name, known in self._known.items():
-            with self._caught(name):
+            with self._part(name), self._caught(name):
                 if wanted.weights and known.prepared.problem is not None:
                     raise SystemFailedError(known.prepared.problem)
                 client = stack.enter_context(self._start(known.prepared))
@@ -180,7 +183,6 @@ class _Session:
                 known.load = client.ask("load", _LOADING, weights=wanted.weights)
                 if wanted.weights and recordings:
                     client.ask("hear", _LOADING, recordings=recordings)
-            self._progress.advance()
 
     def _start(self, prepared: Prepared) -> Client:
         return Client(
@@ -197,15 +199,13 @@ class _Session:
         self._progress.step("first calls", len(self._clients))
         for name, client in list(self._clients.items()):
             known = self._known[name]
-            with self._caught(name):
+            with self._part(name), self._caught(name):
                 known.first = client.ask("pipeline", patience, calls=1)["walls"][0]
                 warm = client.ask("pipeline", _WARM_CALLS * patience, calls=_WARM_CALLS)["walls"][-1]
                 calls[name] = calls_per_turn(warm, self._wanted.turn)
-            self._progress.advance()
 
         def turn(name: str) -> Seconds | None:
             known = self._known[name]
-            self._progress.advance()
             try:
                 answer = self._clients[name].ask("pipeline", calls[name] * patience, calls=calls[name])
             except SystemFailedError as error:
@@ -224,8 +224,9 @@ class _Session:
 
     def _find_encoders(self) -> None:
         """Which systems have one. To have none is a failure only where nothing else is asked for."""
+        self._progress.step("encoders", 0)
         for name, client in list(self._clients.items()):
-            with self._caught(name):
+            with self._part(name), self._caught(name):
                 lacks = client.ask("has_encoder", _LOADING)["lacks"]
                 if lacks is None:
                     self._with_encoder.append(name)
@@ -243,16 +244,15 @@ class _Session:
         self._progress.step(f"encoders, batch {size}, first calls", len(self._with_encoder))
         for name in self._with_encoder:
             client = self._clients[name]
-            self._progress.advance()
-            try:
-                client.ask("encode", _ENCODING, batch=size, window=window, calls=1)
-                warm = client.ask("encode", _ENCODING, batch=size, window=window, calls=1)["walls"][-1]
-                calls[name] = calls_per_turn(warm, self._wanted.turn)
-            except SystemFailedError as error:
-                problems[name] = str(error)
+            with self._part(name):
+                try:
+                    client.ask("encode", _ENCODING, batch=size, window=window, calls=1)
+                    warm = client.ask("encode", _ENCODING, batch=size, window=window, calls=1)["walls"][-1]
+                    calls[name] = calls_per_turn(warm, self._wanted.turn)
+                except SystemFailedError as error:
+                    problems[name] = str(error)
 
         def turn(name: str) -> Seconds | None:
-            self._progress.advance()
             try:
                 answer = self._clients[name].ask(
                     "encode", _ENCODING, batch=size, window=window, calls=calls[name]
@@ -283,13 +283,14 @@ class _Session:
             self._known[name].encoder.append(row)
 
     def _largest_batch(self) -> int:
-        clients = [self._clients[name] for name in self._with_encoder]
-        for client in clients:
+        clients = {name: self._clients[name] for name in self._with_encoder}
+        self._progress.step("largest batch", 0)
+        for client in clients.values():
             with contextlib.suppress(SystemFailedError):  # it will say so when it is asked again
                 client.ask("encode", _ENCODING, batch=1, window=self._wanted.window, calls=1)  # gives its memory back
         found = [_LARGEST_BATCH]
-        for client in clients:
-            with contextlib.suppress(SystemFailedError):
+        for name, client in clients.items():
+            with self._part(name), contextlib.suppress(SystemFailedError):
                 found.append(
                     client.ask("largest", _ENCODING, window=self._wanted.window, most=_LARGEST_BATCH)["batch"]
                 )  # fmt: skip
@@ -301,10 +302,15 @@ class _Session:
         if not names:
             return {}
         self._progress.step(what, self._wanted.rounds * len(names))
+
+        def shown(name: str) -> Seconds | None:
+            with self._part(name):
+                return turn(name)
+
         before = look()
         times = take_turns(
             names,
-            turn,
+            shown,
             rounds=self._wanted.rounds,
             seed=self._wanted.seed,
             interleaved=self._wanted.order == "interleaved",
@@ -316,21 +322,20 @@ class _Session:
         streaming = [name for name in self._clients if self._known[name].load.get("streams")]
         self._progress.step("streaming", len(streaming))
         for name in streaming:
-            if name != self._control:
-                with self._caught(name):
+            with self._part(name), self._caught(name):
+                if name != self._control:
                     patience = 1800.0 + 50.0 * self._seconds
                     self._known[name].latency = self._clients[name].ask("stream", patience)
-            self._progress.advance()
 
     def _count(self) -> None:
         self._progress.step("counting", len(self._clients))
         for name, client in self._clients.items():
-            if name != self._control:
-                try:
-                    self._known[name].counts = client.ask("counts", _ENCODING + self._patience)
-                except SystemFailedError as error:  # what was timed stays true
-                    self._known[name].counts = {"problem": str(error)}
-            self._progress.advance()
+            with self._part(name):
+                if name != self._control:
+                    try:
+                        self._known[name].counts = client.ask("counts", _ENCODING + self._patience)
+                    except SystemFailedError as error:  # what was timed stays true
+                        self._known[name].counts = {"problem": str(error)}
 
     def _measure_memory(self) -> None:
         """Each length in a process of its own: what an allocator keeps would hide in the next."""
@@ -345,12 +350,12 @@ class _Session:
             speed = median(known.warm) / self._seconds if known.warm and self._seconds > 0 else 0.0
             for minutes in wanted.minutes:
                 expected = speed * minutes * 60.0
-                if expected > LONGEST_CALL:
-                    reason = f"left out: one call would take about {expected / 60:.0f} minutes"
-                    known.memory.append({"minutes": minutes, "error": reason})
-                else:
-                    known.memory.append(self._memory_at(known.prepared, recordings, minutes))
-                self._progress.advance()
+                with self._part(f"{name}, {minutes:g} min"):
+                    if expected > LONGEST_CALL:
+                        reason = f"left out: one call would take about {expected / 60:.0f} minutes"
+                        known.memory.append({"minutes": minutes, "error": reason})
+                    else:
+                        known.memory.append(self._memory_at(known.prepared, recordings, minutes))
 
     def _memory_at(self, prepared: Prepared, recordings: list[dict[str, Any]], minutes: float) -> dict[str, Any]:
         try:
@@ -364,6 +369,13 @@ class _Session:
     def _ratio(self, name: str, times: Callable[[Measured], list[Seconds]]) -> Ratio | None:
         base, own = times(self._known[self._wanted.baseline]), times(self._known[name])
         return speedup(base, own) if base and own else None
+
+    @contextlib.contextmanager
+    def _part(self, what: str) -> Iterator[None]:
+        """A part of a step: named before it begins, counted when it is over."""
+        self._progress.part(what)
+        yield
+        self._progress.advance()
 
     @contextlib.contextmanager
     def _caught(self, name: str) -> Iterator[None]:

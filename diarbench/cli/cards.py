@@ -36,7 +36,7 @@ def list_cards(
     cards: CardsOption = [],  # noqa: B006  typer reads it, nobody writes it
     format: FormatOption = Format.table,
 ) -> None:
-    """What can be run, on what, the reports that are set up, and tables that others published."""
+    """Systems, datasets, reports and published tables that there are."""
     from diarbench.registry import Registry
 
     registry = Registry.standard(cards)
@@ -70,7 +70,7 @@ def check(
     cards: CardsOption = [],  # noqa: B006
     format: FormatOption = Format.table,
 ) -> None:
-    """Whether a card holds: its keys, files, digests and requirements; a system also runs on ten seconds of audio."""
+    """Whether a card holds: keys, files, digests, requirements. A system also runs on ten seconds of audio."""
     from diarbench.checking import check_card
     from diarbench.registry import Registry
     from diarbench.weights import check_folder

@@ -82,9 +82,10 @@ def compare(
     most: Annotated[int, typer.Option(min=1, help="Recordings to show, those that changed most.")] = 10,
     format: FormatOption = Format.table,
 ) -> None:  # fmt: skip
-    """Hold systems against A: differences with intervals and p-values, and what they allow to conclude.
+    """Hold systems against A: differences, intervals, p-values.
 
-    Systems are stored runs (A B ...), or folders of turns (-r REF --system A=FOLDER --system B=FOLDER ...).
+    Ends with what they allow to conclude. Systems are stored runs (A B ...), or folders of turns
+    (-r REF --system A=FOLDER --system B=FOLDER ...).
     """
     from diarbench.compare import compare as compare_systems
 

@@ -56,9 +56,10 @@ def compress(
     weights: WeightsOption = None,
     cards: CardsOption = [],  # noqa: B006
 ) -> None:
-    """Make a smaller system: fine-tune, prune, distil or quantize by a recipe.
+    """Make a smaller system: fine-tune, prune, distil or quantize.
 
-    Ends with a system card, which `diarbench run` takes. Stopped in the middle, the same command goes on.
+    A recipe says how. Ends with a system card, which `diarbench run` takes. Stopped in the middle, the same command
+    goes on.
     """
     from diarbench.registry import Registry
     from diarbench.weights import check_folder

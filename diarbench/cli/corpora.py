@@ -41,7 +41,7 @@ def list_data(
     cards: CardsOption = [],  # noqa: B006  typer reads it, nobody writes it
     format: FormatOption = Format.table,
 ) -> None:
-    """Which datasets are on this machine, and what is missing of the others."""
+    """Which datasets are here, and what is missing of the others."""
     from diarbench.corpora.presence import present
 
     found = present(_paths(names, cards))
@@ -63,23 +63,22 @@ def get(
     cards: CardsOption = [],  # noqa: B006
     format: FormatOption = Format.table,
 ) -> None:
-    """Download what may be downloaded, checked and resumable; for the rest, tell the steps."""
-    from diarbench.corpora.getting import get_dataset, is_cached
+    """Download what may be downloaded; for the rest, tell the steps.
+
+    Downloads are checked, and go on where they broke off. A dataset that fails leaves the others.
+    """
     from diarbench.corpora.presence import presence
 
     results = []
     for name, (path, card) in _chosen(names, cards).items():
         try:
-            if is_cached(card):
-                with counting("recordings") as on_progress:
-                    got = get_dataset(name, path, card, into=into, agreed=agree, on_progress=on_progress)
-            else:
-                with transfers() as watcher:
-                    got = get_dataset(name, path, card, into=into, agreed=agree, watcher=watcher)
-        except MissingRequirementError:
-            if format is Format.table:
+            got = _get(name, path, card, into=into, agreed=agree)
+        except DiarbenchError as error:
+            sys.stderr.write(f"error: {error}\n")
+            if isinstance(error, MissingRequirementError) and format is Format.table:
                 _print_steps(name, card)
-            raise
+            results.append(_failed_json(name, card, error))
+            continue
         if got.unchecked:
             more = f" and {len(got.unchecked) - 1} more" if len(got.unchecked) > 1 else ""
             note(f"{got.unchecked[0]}{more}: the card knows no SHA-256 of it, so only sizes were checked")
@@ -90,12 +89,14 @@ def get(
             _print_got(got, now, card)
     if format is Format.json:
         print_json({"datasets": results})
+    if all(result["error"] is not None for result in results):
+        raise typer.Exit(2)
     if any(result["state"] != "here" for result in results):
         raise typer.Exit(1)
 
 
 def verify(names: NamesArgument, cards: CardsOption = [], format: FormatOption = Format.table) -> None:  # noqa: B006
-    """Whether datasets are those that their cards mean: recordings, hours, speakers, speech, overlap, digests."""
+    """Whether datasets are those that their cards mean. By recordings, hours, speakers, speech, overlap, digests."""
     from diarbench.corpora.verifying import verify as verified
 
     results: list[Verification | tuple[str, str]] = []
@@ -133,7 +134,7 @@ def stats(
     cards: CardsOption = [],  # noqa: B006
     format: Annotated[StatsFormat, typer.Option("--format", help="What to print.")] = StatsFormat.table,
 ) -> None:
-    """Datasets in numbers, as Table I of a paper: recordings, speakers, hours, speech, overlap, turns."""
+    """Datasets in numbers, as Table I of a paper. Recordings, speakers, hours, speech, overlap, turns."""
     from diarbench.corpora import tables
     from diarbench.corpora.counting import summarise
     from diarbench.corpora.plotting import check_plot
@@ -221,9 +222,35 @@ def _part(one: Presence) -> str:
     return "/".join(filter(None, (one.corpus, one.part))) or "–"
 
 
+def _get(name: str, path: Path, card: DatasetCard, *, into: Path | None, agreed: bool) -> Got:
+    """Get one dataset and show how far it is. Raises DiarbenchError where that can't be."""
+    from diarbench.corpora.getting import get_dataset, is_cached
+
+    if is_cached(card):
+        with counting("recordings") as on_progress:
+            return get_dataset(name, path, card, into=into, agreed=agreed, on_progress=on_progress)
+    with transfers() as watcher:
+        return get_dataset(name, path, card, into=into, agreed=agreed, watcher=watcher)
+
+
+def _failed_json(name: str, card: DatasetCard, error: DiarbenchError) -> dict[str, Any]:
+    return {
+        "name": name,
+        "error": str(error),
+        "folder": None,
+        "fetched": [],
+        "kept": 0,
+        "unchecked": [],
+        "state": None,
+        "reason": None,
+        "steps": card.steps or card.get,
+    }
+
+
 def _got_json(got: Got, now: Presence, card: DatasetCard) -> dict[str, Any]:
     return {
         "name": got.name,
+        "error": None,
         "folder": str(got.folder) if got.folder is not None else None,
         "fetched": list(got.fetched),
         "kept": got.kept,

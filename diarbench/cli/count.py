@@ -27,7 +27,7 @@ def count(
     cards: CardsOption = [],  # noqa: B006  typer reads it, nobody writes it
     format: FormatOption = Format.table,
 ) -> None:
-    """Parameters and multiply-accumulates (MACs) of systems, by network and part: no weights and no audio needed."""
+    """Parameters and multiply-accumulates (MACs) of systems. By network and part; no weights and no audio needed."""
     from diarbench.execute.counting import count_cards
     from diarbench.registry import Registry
     from diarbench.report.text import plain

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from diarbench.simulate import SimulatedDataset, TurnStatistics
 
 data_app = typer.Typer(
-    help="Corpora: which are here, get them, verify them, count them; and simulated conversations.",
+    help="Corpora: list, get, verify, count; and simulated conversations.",
     no_args_is_help=True,
 )
 
@@ -78,7 +78,7 @@ def simulate(
     ] = AudioFormat.flac,
     format: FormatOption = Format.table,
 ) -> None:
-    """Simulate conversations from single-speaker speech, with exact references."""
+    """Simulate conversations from single-speaker speech. Their references are exact."""
     if voices == (speech is not None):
         raise InputError("say where the speech comes from: either --speech DIR or --voices")
     if varied and statistics is not None:
@@ -125,7 +125,7 @@ def fit_statistics(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The JSON file to write.")],
     source: Annotated[str, typer.Option("--source", help="Where the references come from, with their licence.")] = "",
 ) -> None:
-    """Fit turn-taking statistics on references, for `simulate --statistics`."""
+    """Fit turn-taking statistics on references. They are for `simulate --statistics`."""
     from diarbench.loaders.folder import read_references
     from diarbench.simulate import fit_turn_statistics, write_turn_statistics
 

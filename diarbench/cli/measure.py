@@ -64,7 +64,7 @@ def measure(
     cards: CardsOption = [],  # noqa: B006  typer reads it, nobody writes it
     format: FormatOption = Format.table,
 ) -> None:
-    """Parameters, MACs, speed, memory and energy of systems, with speed-ups that hold on a noisy machine."""
+    """What systems cost: parameters, MACs, speed, memory, energy. With speed-ups that hold on a noisy machine."""
     from diarbench.bench import Wanted
     from diarbench.cli.measuretables import print_session
     from diarbench.fetch import nothing_fetched
@@ -211,33 +211,45 @@ class _Lines:
         if total:
             sys.stderr.write(f"{what} ({total})\n")
 
-    def advance(self) -> None:
+    def part(self, what: str) -> None:
         """Nothing: a log needs no ticks."""
 
+    def advance(self) -> None:
+        """Nothing."""
 
-class _Bar(_Lines):
-    """A bar per step."""
+
+class _Bar:
+    """A bar per step, with what is at work. It is drawn where a part begins and never while one is timed."""
 
     def __init__(self, progress: Bars) -> None:
         self._progress = progress
         self._task = progress.add_task("starting", total=None)
+        self._step = ""
 
     def step(self, what: str, total: int) -> None:
-        """A new bar."""
-        self._progress.reset(self._task, description=what, total=total)
+        """A new bar; one without an end where the step's parts aren't known."""
+        self._step = what
+        self._progress.reset(self._task, description=what, total=total or None)
+        self._progress.refresh()
+
+    def part(self, what: str) -> None:
+        """Name it, and show what was done before it."""
+        self._progress.update(self._task, description=f"{self._step}: {what}")
+        self._progress.refresh()
 
     def advance(self) -> None:
-        """A part of the bar."""
+        """A part of the bar, drawn with what comes next."""
         self._progress.advance(self._task)
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[_Lines]:
+def _progress() -> Iterator[Progress]:
     if not sys.stderr.isatty():
         yield _Lines()
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-    columns = ("{task.description}", BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn())
-    with bars(*columns, per_second=2) as shown:  # seldom: it runs beside what is timed
+    description = TextColumn("{task.description}", markup=False)
+    columns = (description, BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn(), "left")
+    with bars(*columns, by_itself=False) as shown:  # a thread that draws would run beside what is timed
         yield _Bar(shown)

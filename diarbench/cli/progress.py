@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def bars(*columns: str | ProgressColumn, per_second: float = 10) -> Iterator[Progress]:
-    """Bars of rich's on standard error, which are gone when all is done."""
+def bars(*columns: str | ProgressColumn, by_itself: bool = True) -> Iterator[Progress]:
+    """Bars of rich's on standard error, which are gone when all is done.
+
+    They are drawn ten times per second by a thread of their own; not `by_itself`, only where `refresh` is called.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(
-        *columns, console=Console(file=sys.stderr), transient=True, refresh_per_second=per_second
-    ) as progress:
+    with Progress(*columns, console=Console(file=sys.stderr), transient=True, auto_refresh=by_itself) as progress:
         yield progress
 
 

@@ -65,7 +65,7 @@ def report(
     ] = False,
     cards: CardsOption = [],  # noqa: B006
 ) -> None:
-    """Write the leaderboard of stored runs: a page that opens offline, or Markdown, LaTeX, CSV, JSON."""
+    """Write the leaderboard of stored runs. As a page that opens offline, Markdown, LaTeX, CSV or JSON."""
     from diarbench.registry import Registry
 
     registry = Registry.standard(cards)

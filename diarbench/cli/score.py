@@ -99,7 +99,7 @@ def score(
     hypothesis_format: HypothesisFormatOption = None,
     format: Annotated[ScoreFormat, typer.Option("--format", help="How to print the scores.")] = ScoreFormat.table,
 ) -> None:  # fmt: skip
-    """Score hypotheses against references, recording by recording and pooled; several systems make a leaderboard."""
+    """Score hypotheses against references, by recording and pooled. Several systems make a leaderboard."""
     from diarbench.scoring import RULES
 
     if bool(hypothesis) == bool(system):

@@ -54,6 +54,9 @@ class Silent:
     def step(self, what, total):
         pass
 
+    def part(self, what):
+        pass
+
     def advance(self):
         pass
 

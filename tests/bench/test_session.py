@@ -38,23 +38,26 @@ class System:
 
 
 class Silent:
-    """What shows nothing, and remembers the steps."""
+    """What shows nothing, and remembers what it was told."""
 
     def __init__(self):
-        self.steps = []
+        self.told = []
 
     def step(self, what, total):
-        self.steps.append((what, total))
+        self.told.append(("step", what, total))
+
+    def part(self, what):
+        self.told.append(("part", what))
 
     def advance(self):
-        pass
+        self.told.append(("advance",))
 
 
 @pytest.fixture
 def session(lab):
     """Measure systems on three recordings of 0.2 s."""
 
-    def run(*systems, **how):
+    def run(*systems, progress=None, **how):
         dataset = lab.dataset()
         recordings = [labelled.recording for labelled in dataset.recordings]
         how = {"rounds": 5, "turn": 0.05, "batches": (), "recordings": recordings, "baseline": systems[0].name, **how}
@@ -66,7 +69,7 @@ def session(lab):
             digest=dataset.digest,
             **how,
         )
-        found = measure(wanted, machine="box", facts={}, progress=Silent())
+        found = measure(wanted, machine="box", facts={}, progress=progress or Silent())
         return json.loads(json.dumps(found, allow_nan=False))
 
     return run
@@ -131,6 +134,46 @@ def test_a_system_that_dies_in_the_middle_leaves_the_others(lab, session):
     assert "exit code 7" in found["systems"]["mortal"]["error"]
     assert found["systems"]["mortal"]["speed"]["cpu"]["speedup"] is None
     assert found["systems"]["good"]["speed"]["cpu"]["rtf"] is not None
+
+
+def test_what_is_at_work_is_told_between_calls_and_never_during_one(lab, session, monkeypatch):
+    """Each part is named before its first call and counted after its last; nothing is told while a call runs."""
+    shown = Silent()
+    asked = Client.ask
+
+    def ask(client, do, limit, **arguments):
+        shown.told.append(("ask", client.name, do))
+        before = len(shown.told)
+        found = asked(client, do, limit, **arguments)
+        assert len(shown.told) == before
+        return found
+
+    monkeypatch.setattr(Client, "ask", ask)
+    session(lab.system("one", seconds=0.01), lab.system("two", seconds=0.01), progress=shown, minutes=(0.1, 0.2))
+    steps, open_part, asks = {}, None, 0
+    for kind, *rest in shown.told:
+        if kind == "step":
+            step, total = rest
+            steps[step] = [total, 0]
+        elif kind == "part":
+            assert open_part is None
+            (open_part,), asks = rest, 0
+        elif kind == "ask":
+            assert open_part is not None
+            assert open_part.startswith(rest[0])  # "one (control)" is a process of "one"
+            asks += 1
+        else:
+            assert open_part is not None
+            assert asks or "(control)" in open_part  # what the control would tell again is not asked
+            open_part = None
+            steps[step][1] += 1
+    assert steps.pop("streaming") == [0, 0]
+    assert steps == {
+        "loading": [3, 3], "first calls": [3, 3], "whole systems": [15, 15], "counting": [3, 3], "memory": [4, 4],
+    }  # fmt: skip
+    assert [told[1] for told in shown.told if told[0] == "part"][-4:] == [
+        f"{name}, {length} min" for name in ("one", "two") for length in ("0.1", "0.2")
+    ]
 
 
 def test_stored_outputs_can_not_be_measured(lab, session):
@@ -400,6 +443,7 @@ spec = expand("sleepy", card, read_card(card, SystemCard))[0]
 audio = Path({str(lab.path)!r}) / "datasets/mine/audio/a.wav"
 class Silent:
     def step(self, what, total): print(what, flush=True)
+    def part(self, what): pass
     def advance(self): pass
 recording = Recording("a", audio, 0.2, 8000)
 wanted = Wanted([prepare(spec)], "sleepy", "cpu", 1, "mine", "", [recording], batches=(), turn=0.05)

@@ -91,6 +91,29 @@ def test_get_says_why_it_can_not(diarbench, here, monkeypatch):
     assert answer.out == "how to get away by hand:\n  x\n"
 
 
+def test_get_goes_on_after_a_dataset_that_fails(diarbench, here, monkeypatch):
+    monkeypatch.setenv("DIARBENCH_OFFLINE", "1")
+    for name in ("away", "gone"):
+        (here / "datasets" / f"{name}.toml").write_text(
+            f'title = "Away"\nlicence = "CC0"\nget = "x"\nuem = "whole-file"\n[folder]\nroot = "{name}"\n'
+            f'[[download.files]]\nurl = "https://example.invalid/{name}.wav"\n'
+        )
+    answer = diarbench("data", "get", "away", "mine", "gone")
+    assert answer.code == 1
+    assert [line.split(":")[0] for line in answer.err.splitlines()] == ["error", "error"]
+    assert ("away.wav" in answer.err, "gone.wav" in answer.err) == (True, True)
+    assert "mine: here, 3 recordings" in answer.out
+    plain = json.loads(diarbench("data", "get", "away", "mine", "--format", "json").out)["datasets"]
+    assert [(one["name"], one["state"]) for one in plain] == [("away", None), ("mine", "here")]
+    assert "DIARBENCH_OFFLINE is set" in plain[0]["error"]
+    assert plain[1]["error"] is None
+    assert plain[0].keys() == plain[1].keys()
+    nothing = diarbench("data", "get", "away", "gone")  # nothing was done
+    assert (nothing.code, nothing.err.count("error: ")) == (2, 2)
+    unknown = diarbench("data", "get", "mine", "nowhere")  # a wrong request: nothing is begun
+    assert (unknown.code, unknown.out) == (2, "")
+
+
 def test_verify(diarbench, here):
     answer = diarbench("data", "verify", "mine", "voices")
     assert (answer.code, answer.err) == (0, "")

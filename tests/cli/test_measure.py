@@ -5,15 +5,19 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 from rich.console import Console
 
+from diarbench.cli.measure import _progress
 from diarbench.cli.measuretables import print_session
 
 QUICK = ("--repeats", 5, "--turn", 0.05, "--memory", "0", "--dataset", "mine")
@@ -56,6 +60,67 @@ def test_the_table_says_what_was_found_and_how_far_it_can_be_trusted(diarbench, 
     assert "baseline" in answer.out
     assert "a second copy of slow came out at" in answer.out
     assert "1 recording of mine" in answer.out
+
+
+class Terminal(io.StringIO):
+    """A terminal in place of standard error, and the text that was written to it."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+    def text(self) -> str:
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.getvalue())
+
+
+@pytest.fixture
+def on_a_terminal(monkeypatch):
+    """Put a terminal in place of standard error; in the test itself, since pytest puts its own there before."""
+    for name, value in (("TERM", "xterm"), ("COLUMNS", "100")):
+        monkeypatch.setenv(name, value)
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def put():
+        monkeypatch.setattr(sys, "stderr", Terminal())
+        return sys.stderr
+
+    return put
+
+
+def test_a_terminal_shows_what_is_at_work(diarbench, sleepers, on_a_terminal):
+    terminal = on_a_terminal()
+    answer = diarbench("measure", "-s", "quick", "-s", "slow", *QUICK, "--format", "json")
+    assert answer.code == 0
+    shown = terminal.text()
+    for what in ("loading: slow (control)", "first calls: quick", "whole systems: quick", "counting: slow"):
+        assert what in shown
+    assert re.search("whole systems: .* 14/15 ", shown)
+    assert set(json.loads(answer.out)["systems"]) == {"quick", "slow"}
+
+
+def test_the_bar_is_drawn_where_a_part_begins_and_at_no_other_time(on_a_terminal):
+    """By no thread: it would run beside what is timed."""
+    terminal = on_a_terminal()
+    threads = threading.active_count()
+    with _progress() as shown:
+        assert threading.active_count() == threads
+        shown.step("whole systems", 2)
+        shown.part("quick")
+        drawn = terminal.getvalue()
+        time.sleep(0.3)
+        shown.advance()
+        assert terminal.getvalue() == drawn
+        shown.part("slow")
+        assert "whole systems: slow" in terminal.text()
+        assert "1/2" in terminal.text()
+    assert threading.active_count() == threads
+
+
+def test_a_log_has_a_line_per_step(diarbench, sleepers):
+    answer = diarbench("measure", "-s", "quick", *QUICK)
+    assert answer.err == "loading (2)\nfirst calls (2)\nwhole systems (10)\ncounting (2)\n"
 
 
 def test_several_thread_counts_show_how_systems_scale(diarbench, sleepers):
