@@ -179,7 +179,6 @@ class _Pipeline(SpeakerDiarization):  # type: ignore[misc]
             segmentations = super().get_segmentations(file, hook=hook)
             if self.rules.median_frames > 1:
                 segmentations.data = majority(segmentations.data, self.rules.median_frames)
-            give_back_freed()
             return segmentations
 
     def speaker_count(self, *arguments: Any, **options: Any) -> SlidingWindowFeature:
@@ -209,6 +208,7 @@ class _Pipeline(SpeakerDiarization):  # type: ignore[misc]
                 yield Window(signal.part(round(chunk.start * rate), round(chunk.end * rate)), masks)
 
         with stage("embedding"):
+            give_back_freed()
             embeddings = self._pooled(each_window(), (windows, slots))
             give_back_freed()
             return embeddings
