@@ -114,8 +114,8 @@ def _note_beginnings(board: Leaderboard) -> None:
     if found := beginnings(board):
         count, names = min(found.values()), ", ".join(found)
         note(
-            f"{names}: run with a limit, and so not ranked; `--limit {count}` shows the first {count} of each dataset, "
-            "a run without --limit adds the rest"
+            f"{names}: only begun (with a limit, or stopped), and so not ranked; `--limit {count}` shows the first "
+            f"{count} of each dataset, a run without --limit adds the rest"
         )
 
 
