@@ -74,7 +74,7 @@ def test_limit_runs_the_first_and_says_so(diarbench, here):
     assert json.loads(answer.out)["systems"][0]["rank"] == 1
     whole = diarbench("report", "--format", "table")
     assert "2 of 3" in whole.out
-    note = "note: good: only begun (with a limit, or stopped), and so not ranked; `--limit 2` shows the first 2 of each "
+    note = "note: good: only begun (with a limit, or stopped), and so not ranked; `--limit 2` shows the first 2 of "
     assert note in whole.err
     assert "--limit" not in diarbench("report", "--limit", "2", "--format", "table").err
     diarbench("run", "-s", "good", "-d", "mine")
