@@ -156,7 +156,7 @@ def _interval_chart(
                     "low": 100 * found.low,
                     "difference": 100 * found.estimate,
                     "high": 100 * found.high,
-                    "holds": "zero lies inside" if found.low <= 0 <= found.high else "zero lies outside",
+                    "shade": _PALE if found.low <= 0 <= found.high else 1.0,
                     "interval": _interval(difference),
                     "p": text.p_value(p) if p is not None else text.NOTHING,
                 }
@@ -204,7 +204,7 @@ def _interval_spec(rows: Sequence[dict[str, Any]]) -> Spec:
     tips = ["system:N", alt.Tooltip("difference:Q", title="Δ (points)", format="+.2f"), "interval:N"]
     tips.append(alt.Tooltip("p:N", title="p (Holm)"))
     y = system_axis([row["system"] for row in rows])
-    shade = alt.Opacity("holds:N", scale=alt.Scale(domain=list(_SHADES), range=list(_SHADES.values())), legend=None)
+    shade = alt.Opacity("shade:Q", scale=None, legend=None)
     base = alt.Chart(alt.Data(values=rows)).encode(y=y, opacity=shade, tooltip=tips)
     reach = base.mark_rule(stroke="var(--ink)", strokeWidth=2).encode(x=alt.X("low:Q", title="Δ (points)"), x2="high:Q")
     dots = base.mark_point(filled=True, size=60, fill="var(--ink)", stroke=None).encode(x="difference:Q")
@@ -213,7 +213,7 @@ def _interval_spec(rows: Sequence[dict[str, Any]]) -> Spec:
     )
 
 
-_SHADES = {"zero lies inside": 0.45, "zero lies outside": 1.0}
+_PALE = 0.45  # opacity where zero lies inside
 
 
 def _changes_spec(rows: Sequence[dict[str, Any]]) -> Spec:

@@ -97,7 +97,7 @@ def visit(browser: Any, tmp_path: Path) -> Iterator[Opener]:
 
 def test_every_chart_is_drawn_and_its_points_are_named(visit: Opener, realistic: Leaderboard) -> None:
     seen = visit(realistic)
-    assert seen.page.locator(".chart svg").count() == 5
+    assert seen.page.locator(".chart svg").count() == 7
     assert seen.page.locator(".chart.broken").count() == 0
     assert seen.page.locator("#cost-parameters svg .points_marks path").count() == 9
     labels = seen.page.evaluate(

@@ -52,7 +52,7 @@ def test_charts_hold_the_ends_of_the_intervals_and_where_zero_lies():
         row = rows[one.system]
         assert (row["low"], row["high"]) == (100 * one.macro.interval.low, 100 * one.macro.interval.high)
         inside = one.macro.interval.low <= 0 <= one.macro.interval.high
-        assert row["holds"] == ("zero lies inside" if inside else "zero lies outside")
+        assert row["shade"] == (0.45 if inside else 1.0)
     assert {row["system"] for row in _rows(changes.spec) if "system" in row} == {"same", "worse"}
 
 
