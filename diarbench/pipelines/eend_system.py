@@ -25,6 +25,7 @@ from diarbench.nn.weights import load_exactly
 from diarbench.pipelines.eend_networks import Ge2eEmbedding, SegmentationModel
 from diarbench.pipelines.eend_recipes import DIARIZEN, STOCK, Ahc, Recipe, Rules, Vbx, find_recipe
 from diarbench.pipelines.eend_vc import EendVc
+from diarbench.pipelines.resnet import resnet_frames
 from diarbench.types import Audio, Seconds, Turns
 
 SAMPLE_RATE = 16000  # Hz, of all these networks
@@ -270,7 +271,7 @@ class _CalledResNet34(ResNet):  # type: ignore[misc]
     def forward(self, inputs: Tensor, weights: Tensor | None = None, step: str = "both") -> Any:
         """Embeddings of features, or one of the two steps to them."""
         steps: dict[str, Callable[[], Any]] = {
-            "frames": lambda: super(_CalledResNet34, self).forward_frames(inputs),
+            "frames": lambda: resnet_frames(self, inputs),
             "embedding": lambda: super(_CalledResNet34, self).forward_embedding(inputs, weights=weights),
             "both": lambda: super(_CalledResNet34, self).forward(inputs, weights=weights),
         }

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from pyannote.audio.core.model import Model
 from pyannote.audio.models.embedding.wespeaker import BaseWeSpeakerResNet
+from pyannote.audio.models.embedding.wespeaker.resnet import ResNet
 from torch import Tensor
 
 from diarbench.pipelines.resnet import resnet_frames
@@ -120,7 +121,9 @@ class PooledEmbedder:
         if isinstance(self.model, BaseWeSpeakerResNet):
             features = self.model.compute_fbank(waveforms)  # logarithms of small sums: always in single precision
             with self._lower_precision():
-                frames = resnet_frames(self.model.resnet, features)
+                resnet = self.model.resnet
+                own = type(resnet).forward_frames is not ResNet.forward_frames  # one that has its own way
+                frames = resnet.forward_frames(features) if own else resnet_frames(resnet, features)
         else:
             with self._lower_precision():
                 frames = self.model.forward_frames(waveforms)

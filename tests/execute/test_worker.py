@@ -347,7 +347,7 @@ def test_an_option_that_the_adapter_does_not_take(lab: Lab):
     outcome = lab.run(lab.system("plain", PLAIN, sceonds=1.0), lab.dataset())
     (failure,) = outcome.failures
     assert "unexpected keyword argument 'sceonds'" in failure
-    assert failure.endswith("did you mean seconds?")
+    assert "did you mean seconds" in failure
 
 
 def test_a_system_that_only_dies_is_given_up(lab: Lab, monkeypatch: pytest.MonkeyPatch):
