@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -232,6 +234,20 @@ def test_layers_are_coarse_and_heads_of_the_real_wavlm_are_not() -> None:
         target = Target(sparsity)
         check_steps(structure, target, gated=["feed_forward_layers"])
         assert masks_for(WavLMGates(structure, gated=["feed_forward_layers"]), target)
+
+
+@pytest.mark.parametrize("measure", ["parameters", "macs"])
+def test_each_number_of_heads_is_a_step(measure: str) -> None:
+    structure = tiny("base")
+    whole, sizes = exact_size(structure, measure).total, []
+    for gone in range(4):  # of the first layer's four
+        heads = (structure.heads[0][gone:], *structure.heads[1:])
+        sizes.append(exact_size(replace(structure, heads=heads, output_scale=True), measure).total)
+    for size, smaller in itertools.pairwise(sizes):
+        check_steps(structure, Target(1 - smaller / whole, measure=measure), gated=["heads"], tolerance=0.001)
+        between = 1 - (size + smaller) / 2 / whole
+        with pytest.raises(InputError, match="too coarse"):
+            check_steps(structure, Target(between, measure=measure), gated=["heads"], tolerance=0.001)
 
 
 def test_steps_of_a_pruned_model_count_from_the_first_one() -> None:
