@@ -17,14 +17,15 @@ from typing import Any
 import pytest
 
 SCRIPT = Path(__file__).with_name("eend.py")
+PARTS = Path(__file__).with_name("eend_parts.py")
 SIDES = ("ours", "file", "pyannote")  # of `eend.py`
 Networks = Callable[..., Path]
 
 
-def script(*words: str) -> str:
+def script(*words: str, of: Path = SCRIPT) -> str:
     """What it prints, with one thread."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True, env=environment)
+    done = subprocess.run([sys.executable, str(of), *words], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -88,3 +89,27 @@ def test_an_hour(benchmark, capsys, networks):
 def test_an_hour_of_small_networks(benchmark, capsys, networks):
     """What the pipeline itself costs: a window each second, networks that cost little."""
     compare(benchmark, capsys, networks("--small"), ("--minutes", "60", "--hop", "1"), rounds=1)
+
+
+@pytest.mark.parametrize(
+    ("part", "theirs", "ours", "count"),
+    [
+        ("linkage", "scipy", "fastcluster", 5000),
+        pytest.param("linkage", "scipy", "fastcluster", 15_000, marks=pytest.mark.slow),
+        ("frames", "class", "ours", 10),
+    ],
+)
+def test_parts(benchmark, capsys, part, theirs, ours, count):
+    """The dendrogram of so many embeddings, and ResNet34 on so many windows of 10 s."""
+
+    def in_turn() -> list[tuple[dict[str, Any], ...]]:
+        sides = (theirs, ours)
+        return [tuple(json.loads(script(part, side, str(count), of=PARTS)) for side in sides) for _ in range(3)]
+
+    rounds = benchmark.pedantic(in_turn, rounds=1, iterations=1)
+    assert len({side["found"] for each in rounds for side in each}) == 1
+    with capsys.disabled():
+        print(f"\n{part} of {count}: {ours} / {theirs}, median of three; the same found")
+        for key in ("cpu_seconds", "added_bytes"):
+            medians = [statistics.median(each[place][key] for each in rounds) for place in (0, 1)]
+            print(f"  {key:<12} {medians[1] / medians[0]:6.3f}   ({medians[1]:g} / {medians[0]:g})")
