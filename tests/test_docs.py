@@ -10,6 +10,8 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,8 +26,24 @@ SHOWN = {"text", "json", "console"}
 EXEMPT = {"make demo", "make test", "make check", "make fix", "make constraints", "make bench"}
 
 
+@pytest.fixture(scope="module")
+def pages(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[Path, Future[str]]]:
+    """Those that were asked for, as many at once as there are processors: mostly they wait for processes to start."""
+    wanted = [item.callspec.params["page"] for item in request.session.items if item.name.startswith("test_page_runs[")]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield {page: pool.submit(run_page, page, tmp_path_factory.mktemp(page.stem)) for page in wanted}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_page_runs(page: Path, tmp_path: Path):
+def test_page_runs(page: Path, pages: dict[Path, Future[str]]):
+    if problem := pages[page].result():
+        pytest.fail(problem, pytrace=False)
+
+
+def run_page(page: Path, folder: Path) -> str:
+    """What is wrong with it; nothing where all of it runs."""
     environment = {
         **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
@@ -34,18 +52,22 @@ def test_page_runs(page: Path, tmp_path: Path):
     for kind, text in BLOCK.findall(page.read_text()):
         if kind in SHOWN:
             continue
-        assert kind in {"bash", "python", "toml"}, f"{page.name}: a block is marked {kind!r}"
+        if kind not in {"bash", "python", "toml"}:
+            return f"{page.name}: a block is marked {kind!r}"
         if path := FILE.match(text):
-            target = tmp_path / path[1]
+            target = folder / path[1]
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text)
             continue
-        assert kind != "toml", f"{page.name}: a TOML block names no file: {text[:60]}"
+        if kind == "toml":
+            return f"{page.name}: a TOML block names no file: {text[:60]}"
         if kind == "bash":
             text = "\n".join(line for line in text.splitlines() if line.split("#")[0].strip() not in EXEMPT)
         command = ["bash", "-euo", "pipefail", "-c", text] if kind == "bash" else [sys.executable, "-c", text]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{page.name}:\n{text}\n{done.stdout}\n{done.stderr}"
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            return f"{page.name}:\n{text}\n{done.stdout}\n{done.stderr}"
+    return ""
 
 
 def test_links_lead_somewhere():

@@ -246,20 +246,23 @@ def test_the_same_again_and_killed_in_each_stage(lab):
     longer = [{**stage, "steps": 30} for stage in (TRAIN, PRUNE, DISTIL, TRAIN)]
     for name in ("whole", "killed"):
         recipe(lab, name, longer)
-    assert compress(lab, "whole").returncode == 0
-    folder = lab / "training" / "killed"
-    for stage in ("01-train", "02-prune", "03-distil", "04-train"):
-        with subprocess.Popen(command(lab, "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            log = folder / stage / "log.csv"
-            deadline = time.monotonic() + 120
-            while not (log.is_file() and log.read_text().count("\n") > 1):
-                assert process.poll() is None, f"it ended before {stage} began"
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            os.kill(process.pid, signal.SIGKILL)
-        assert not (folder / stage / "stage.json").is_file()
-    done = compress(lab, "killed")
-    assert done.returncode == 0, done.stderr
+    with subprocess.Popen(command(lab, "whole"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as whole:
+        folder = lab / "training" / "killed"
+        for stage in ("01-train", "02-prune", "03-distil", "04-train"):
+            with subprocess.Popen(
+                command(lab, "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            ) as process:
+                log = folder / stage / "log.csv"
+                deadline = time.monotonic() + 120
+                while not (log.is_file() and log.read_text().count("\n") > 1):
+                    assert process.poll() is None, f"it ended before {stage} began"
+                    assert time.monotonic() < deadline
+                    time.sleep(0.01)
+                os.kill(process.pid, signal.SIGKILL)
+            assert not (folder / stage / "stage.json").is_file()
+        done = compress(lab, "killed")
+        assert done.returncode == 0, done.stderr
+    assert whole.returncode == 0
     assert same(state(lab, "killed"), state(lab, "whole"))
     assert not list(folder.rglob("*.part"))
     # What is done is kept: nothing is trained again.
