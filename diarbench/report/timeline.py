@@ -28,6 +28,7 @@ class Answer:
     system: str
     hypothesis: Turns
     marked: Marked | None  # None where there is nothing to mark
+    unscored: tuple[UnscoredSpan, ...] = ()  # of all that is to be seen
     problem: str | None = None  # why: it failed, or never ran
 
 
@@ -38,7 +39,7 @@ class Timeline:
     dataset: str | None
     recording: str
     reference: Turns
-    unscored: tuple[UnscoredSpan, ...]  # whatever the systems say
+    unscored: tuple[UnscoredSpan, ...]  # whatever the systems say; of all that is to be seen
     answers: tuple[Answer, ...]
     start: Seconds  # of the first thing that is to be seen
     end: Seconds
@@ -50,7 +51,7 @@ class Timeline:
         for answer in self.answers:
             drawn.append(len(answer.hypothesis))
             if answer.marked is not None:
-                drawn += [len(answer.marked.errors), len(answer.marked.unscored)]
+                drawn += [len(answer.marked.errors), len(answer.unscored)]
         return sum(drawn)
 
 
@@ -83,19 +84,47 @@ def make_timeline(
     Without a region, what is scored lasts from the first to the last turn of both sides.
     """
     nobody = Turns.of([])
-    answers = tuple(
-        Answer(name, nobody, None, found)
-        if isinstance(found, str)
-        else Answer(name, found, mark_errors(Pair(reference, found, region), rule))
-        for name, found in hypotheses.items()
-    )
-    sides = [reference, *(answer.hypothesis for answer in answers)]
-    edges = [float(edge) for side in sides if len(side) for edge in (side.starts[0], side.ends.max())]
-    whole = ((min(edges), max(edges)),) if edges else ()
-    edges += [edge for span in region or () for edge in span]
-    unscored = mark_errors(Pair(reference, nobody, whole if region is None else region), rule).unscored
-    start, end = min(edges, default=0.0), max(edges, default=0.0)
-    return Timeline(dataset, recording, reference, unscored, answers, start, max(end, start + 1.0))
+    turns = {name: nobody if isinstance(found, str) else found for name, found in hypotheses.items()}
+    whole = _extent([reference, *turns.values()], region)
+    start, end = whole or (0.0, 0.0)
+    end = max(end, start + 1.0)
+
+    def answer(name: str) -> Answer:
+        if isinstance(problem := hypotheses[name], str):
+            return Answer(name, nobody, None, problem=problem)
+        marked = mark_errors(Pair(reference, turns[name], region), rule)
+        inner = _extent([reference, turns[name]], region)
+        return Answer(name, turns[name], marked, _framed(marked.unscored, inner, start, end))
+
+    everywhere = region if region is not None else (whole,) if whole is not None else ()
+    unscored = mark_errors(Pair(reference, nobody, everywhere), rule).unscored
+    inner = _extent([reference], everywhere)
+    answers = tuple(answer(name) for name in hypotheses)
+    return Timeline(dataset, recording, reference, _framed(unscored, inner, start, end), answers, start, end)
+
+
+def _extent(sides: Iterable[Turns], region: Spans | None) -> tuple[Seconds, Seconds] | None:
+    """From the first to the last boundary of turns and region (s); None where there is none."""
+    edges = [edge for span in region or () for edge in span]
+    edges += [float(edge) for side in sides if len(side) for edge in (side.starts[0], side.ends.max())]
+    return (min(edges), max(edges)) if edges else None
+
+
+def _framed(
+    unscored: Sequence[UnscoredSpan], inner: tuple[Seconds, Seconds] | None, start: Seconds, end: Seconds
+) -> tuple[UnscoredSpan, ...]:
+    """What is not scored from `start` to `end`: what lies beyond the inner boundaries isn't, either."""
+    low, high = inner or (start, start)
+    found: list[UnscoredSpan] = []
+    for span in (UnscoredSpan(start, low, "outside"), *unscored, UnscoredSpan(high, end, "outside")):
+        cut = UnscoredSpan(max(span.start, start), min(span.end, end), span.why)
+        if cut.end <= cut.start:
+            continue
+        if found and found[-1].why == cut.why and cut.start <= found[-1].end:
+            before = found.pop()
+            cut = UnscoredSpan(before.start, max(before.end, cut.end), cut.why)
+        found.append(cut)
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +252,7 @@ def _answer_json(answer: Answer) -> dict[str, Any]:
         "mapping": [{"reference": name, "hypothesis": partner} for name, partner in marked.mapping.items()],
         "hypothesis": _turns_json(answer.hypothesis),
         "errors": [asdict(span) for span in marked.errors],
-        "unscored": [asdict(span) for span in marked.unscored],
+        "unscored": [asdict(span) for span in answer.unscored],
     }
 
 

@@ -159,7 +159,7 @@ def _blocks(timeline: Timeline) -> Iterator[_Block]:
                 title = f"{name} of {answer.system}"
                 shown.append(_Row("error", name, "", title, _KINDS.index(kind), 0, _ERROR, errors=errors))
         rows = _stacked(shown, y)
-        yield _Block(answer.system, tuple(rows), marked.unscored if marked is not None else ())
+        yield _Block(answer.system, tuple(rows), answer.unscored)
 
 
 def _lane_row(lane: Lane, beside: str) -> _Row:
