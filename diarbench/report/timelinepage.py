@@ -33,7 +33,7 @@ _MOST_ERRORS = 10  # of each system, in the table of the longest
 _MOST_NAMES = 40  # of recordings that are left out
 
 # Heights of the rows in pixels, as in timeline.css.
-_AXIS, _HEAD, _LANE, _ERROR, _GAP = 26, 24, 16, 12, 10
+_AXIS, _HEAD, _LANE, _ERROR, _GAP, _FOOT = 26, 24, 16, 12, 10, 6
 _WIDTH = 1200  # of the picture, in units that stretch with the window
 _KINDS = tuple(NAMES)
 _REASONS = tuple(REASONS)
@@ -113,7 +113,6 @@ def _label(dataset: str | None, recording: str, found: Timelines) -> str:
 
 def _part(timeline: Timeline, blocks: Sequence[_Block], identity: str, fits: bool) -> dict[str, Any]:
     """What the template shows of one recording."""
-    bottom = blocks[-1].bottom
     return {
         "id": identity,
         "zooms": fits,
@@ -122,8 +121,7 @@ def _part(timeline: Timeline, blocks: Sequence[_Block], identity: str, fits: boo
         "speakers": len(timeline.reference.labels),
         "scores": [_score(answer) for answer in timeline.answers],
         "rows": [row for block in blocks for row in block.rows],
-        "height": bottom,
-        "axis": _AXIS,
+        "height": blocks[-1].bottom + _FOOT,
         "width": _WIDTH,
         "ticks": list(_ticks(timeline)),
         "shades": [
