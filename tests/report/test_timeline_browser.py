@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 
 FIGURE = "document.querySelector('figure.timeline')"
 # The rows of `small`, by their middles in pixels: reference, first and second below each other.
-BEN, X, MISSED, FALSE_ALARM, CONFUSION = 58, 140, 186, 198, 210
+BEN, X, Y, MISSED, FALSE_ALARM, CONFUSION = 58, 140, 156, 186, 198, 210
 
 
 class TimelineVisit(Visit):
@@ -191,6 +191,8 @@ def test_hovering_tells_who_when_and_what_is_wrong(visit: Opener) -> None:
     ]
     seen.point(3, X)
     assert tip.inner_text().startswith("x, mapped to Ben\n0:00.00, 0.00–6.50 s, 6.50 s long")
+    seen.point(14.5, Y)
+    assert tip.inner_text().split("\n")[2:] == ["confusion by first: Ben taken for y"]  # none of second's
     seen.point(17, MISSED)
     assert tip.inner_text().startswith("missed by first: Cleo\n0:16.00, 16.00–19.00 s")
     seen.point(22.5, FALSE_ALARM)
@@ -270,11 +272,16 @@ def test_the_page_is_as_wide_as_its_window_and_follows_it(visit: Opener, width: 
     seen.view()
     canvas = seen.page.evaluate("[...document.querySelectorAll('canvas')].map((one) => one.width - one.clientWidth)")
     assert canvas == [0, 0]
-    labels, heights = seen.page.evaluate(
-        "[[...document.querySelectorAll('.labels')], [...document.querySelectorAll('canvas')]]"
-        ".map((all) => all.map((one) => one.clientHeight))"
+    # Labels stand beside their rows, and so the last one where the last row ends.
+    pairs = seen.page.evaluate(
+        """() => [...document.querySelectorAll("figure")].map((figure) => {
+            const last = figure.querySelector(".labels > :last-child").getBoundingClientRect();
+            const canvas = figure.querySelector("canvas").getBoundingClientRect();
+            return [last.bottom - canvas.top + 6, canvas.height];
+        })"""
     )
-    assert labels == heights
+    assert all(labels == height for labels, height in pairs)
+    assert len(pairs) == 2
     assert seen.quiet(), seen.said
 
 

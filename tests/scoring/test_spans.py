@@ -142,6 +142,8 @@ def test_what_is_not_scored_is_told_with_its_reason():
 def test_pairs_that_share_no_time_are_not_mapped():
     found = marked([(0, 2, "A"), (5, 6, "B")], [(0, 2, "x"), (8, 9, "y")])
     assert found.mapping == {"A": "x"}
+    for rule, mapping in ((FAIR, {"A": "x"}), (replace(FAIR, mapping="scored"), {})):
+        assert marked([(0, 0.4, "A")], [(0, 0.4, "x")], rule=rule).mapping == mapping  # all of it in collars
 
 
 def test_nobody_speaks():
@@ -152,6 +154,7 @@ def test_nobody_speaks():
 
 
 def test_rounding_tears_no_span_apart():
+    assert rows(marked([], [(0, 3.3, "x"), (1.1 + 2.2, 5, "x")])) == [(0, 5, "false_alarm", 1)]
     reference = [(0.036, 0.536, "A"), (0.536, 3, "A"), (5, 6, "A")]
     found = marked(reference, [], ((0, 8),), FAIR)
     assert rows(found) == [(pytest.approx(0.786), 2.75, "missed", 1), (5.25, 5.75, "missed", 1)]
