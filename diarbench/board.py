@@ -425,3 +425,20 @@ def _complexity(runs: Sequence[RunFolder]) -> Complexity | None:
         if (value := run.run.get("complexity")) is not None:
             return read_complexity(value, f"{run.path / 'run.json'}, complexity")
     return None
+
+
+def shown_runs(roots: Sequence[Path], board: Leaderboard) -> dict[str, tuple[StoredDataset, dict[str, RunFolder]]]:
+    """By dataset of a board that was read from `roots`: its stored references, and by system the run that speaks for it
+    there. A system that never ran on it has none."""
+    runs = [(run, {**run.run, "sessions": run.sessions}) for run in find_runs(roots)]
+    stored = find_datasets(roots)
+    found: dict[str, tuple[StoredDataset, dict[str, RunFolder]]] = {}
+    for column in board.columns:
+        folders = {
+            line.entry.system: run
+            for line in board.lines
+            for run, facts in runs
+            if facts["dataset"] == column.name and facts in line.entry.provenance
+        }
+        found[column.name] = stored[column.name, column.digest], folders
+    return found

@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 import diarbench
-from diarbench.cli import cards, compare, compress, corpora, count, data, measure, report, run, score
+from diarbench.cli import cards, compare, compress, corpora, count, data, measure, report, run, score, timeline
 from diarbench.errors import DiarbenchError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.command("run")(run.run)
 app.command("score")(score.score)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
+app.command("timeline")(timeline.timeline)
 app.command("count")(count.count)
 app.command("compress")(compress.compress)
 app.command("measure")(measure.measure)
@@ -95,8 +96,8 @@ def _usage(error: Any) -> str:
     return f"error: {text[:1].lower()}{text[1:]}{end} `{path} --help` shows what it takes\n"
 
 
-# Options of `score` and `compare` that take several words, so that a shell's wildcard works: -r ref/*.rttm
-_SPREADING = {"-r", "--reference", "-y", "--hypothesis", "-u", "--uem"}
+# Options of verbs that take files of turns, with several words, so that a shell's wildcard works: -r ref/*.rttm
+_SPREADING = {"-r", "--reference", "-y", "--hypothesis", "-u", "--uem", "--recording"}
 
 
 def spread(arguments: Sequence[str]) -> list[str]:
@@ -107,7 +108,7 @@ def spread(arguments: Sequence[str]) -> list[str]:
     >>> spread(["compare", "-r", "a.rttm", "b.rttm", "--system", "A=c"])
     ['compare', '-r', 'a.rttm', '-r', 'b.rttm', '--system', 'A=c']
     """
-    if not arguments or arguments[0] not in ("score", "compare"):
+    if not arguments or arguments[0] not in ("score", "compare", "timeline"):
         return list(arguments)
     result: list[str] = []
     option, taken = "", 0

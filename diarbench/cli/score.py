@@ -145,7 +145,7 @@ def scored(
 
     found = [parse_rule(text, mapping.value if mapping else None) for text in rules]
     references = read_turns(reference, reference_format)
-    hypotheses = {name: _hypotheses(name, paths, hypothesis_format) for name, paths in systems.items()}
+    hypotheses = {name: hypotheses_of(name, paths, hypothesis_format) for name, paths in systems.items()}
     regions = read_regions(uem) if uem else None
     everywhere = {id for turns in hypotheses.values() for id in turns}
     return {
@@ -158,8 +158,8 @@ def scored(
     }  # fmt: skip
 
 
-def _hypotheses(name: str, paths: Sequence[str], format: TurnFormat | None) -> dict[str, Turns]:
-    """Turns of one system. One that is named several times is all that lies at its places."""
+def hypotheses_of(name: str, paths: Sequence[str], format: TurnFormat | None) -> dict[str, Turns]:
+    """Turns of one system. One that is named several times is all that lies at its places. Raises InputError."""
     from diarbench.turnfiles import read_turns
 
     if not name:

@@ -1,4 +1,4 @@
-"""A leaderboard or a published table on the page, in the terminal and in files: pure functions.
+"""A leaderboard, a published table or timelines on the page, in the terminal and in files: pure functions.
 
 Nothing here touches the file system or a clock; what the formats need is imported when they are rendered.
 """
@@ -9,10 +9,15 @@ from diarbench.report.reported import reported_on
 from diarbench.report.sheets import lay_out, print_sheet, sheet_csv, sheet_json, sheet_latex, sheet_markdown
 from diarbench.report.tables import render_csv, render_latex, render_markdown
 from diarbench.report.terminal import print_leaderboard
+from diarbench.report.timeline import Timeline, Timelines, make_timeline, timelines_json
+from diarbench.report.timelinepage import render_timeline_html
 
 __all__ = [
+    "Timeline",
+    "Timelines",
     "lay_out",
     "leaderboard_json",
+    "make_timeline",
     "print_leaderboard",
     "print_sheet",
     "render_csv",
@@ -20,9 +25,11 @@ __all__ = [
     "render_latex",
     "render_markdown",
     "render_sheet_html",
+    "render_timeline_html",
     "reported_on",
     "sheet_csv",
     "sheet_json",
     "sheet_latex",
     "sheet_markdown",
+    "timelines_json",
 ]

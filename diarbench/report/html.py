@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
 import itertools
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from diarbench.report import text
 from diarbench.report.columns import best_values, is_best, table_columns
+from diarbench.report.inline import digest, environment, raw, resource, script_json
 from diarbench.report.measures import details, notes_on, sessions, speedup_legend
 from diarbench.report.provenance import common_facts, flatten, provenance_tables
 from diarbench.report.reported import LABEL
@@ -21,7 +19,6 @@ from diarbench.report.troubles import DETAIL, troubles
 from diarbench.report.values import MACRO_LEGEND, PARTS, baseline_legend, comparisons, exposure_legend, has_zeros
 
 if TYPE_CHECKING:
-    import jinja2
     from markupsafe import Markup
 
     from diarbench.leaderboard import Column, Leaderboard, Line
@@ -71,7 +68,7 @@ def render_html(board: Leaderboard, *, generated: str, reported: Reported | None
     specs = {chart.id: chart.spec for chart in charts if chart.spec is not None}
     found = troubles(board)
     columns = table_columns(board)
-    return _environment().get_template("page.html.j2").render(
+    return environment().get_template("page.html.j2").render(
         _assets(specs),
         board=board,
         generated=generated,
@@ -110,11 +107,11 @@ def render_sheet_html(sheet: Sheet, *, generated: str, version: str) -> str:
     """A page with one published table; it holds no script."""
     from markupsafe import Markup
 
-    style = _resource("page.css")
-    policy = f"default-src 'none'; style-src {_digest(style)}; img-src data:; base-uri 'none'; form-action 'none'"
-    return _environment().get_template("published.html.j2").render(
+    style = resource("page.css")
+    policy = f"default-src 'none'; style-src {digest(style)}; img-src data:; base-uri 'none'; form-action 'none'"
+    return environment().get_template("published.html.j2").render(
         policy=Markup(policy),  # noqa: S704  a digest only
-        style=_raw(style, "</style"),
+        style=raw(style, "</style"),
         sheet=_sheet(sheet),
         label=LABEL.capitalize(),
         pairs=pair_table(sheet.pairs),
@@ -149,49 +146,24 @@ def _sheet(sheet: Sheet) -> dict[str, Any]:
     }
 
 
-def _environment() -> jinja2.Environment:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("diarbench.report"),
-        autoescape=True,  # for every template: select_autoescape goes by file endings, and .j2 is none of its own
-        undefined=jinja2.StrictUndefined,
-        finalize=_printable,
-    )
-    helpers = {function.__name__: function for function in (text.many, text.minutes, text.some, text.clip, text.plain)}
-    environment.globals.update(helpers)
-    return environment
-
-
-def _printable(value: object) -> object:
-    """Text of a board without characters that can't be encoded or that turn the line's direction."""
-    return text.plain(value) if type(value) is str else value
-
-
 def _assets(specs: Mapping[str, Any]) -> dict[str, Any]:
     """Style, scripts and chart data, and the policy that admits exactly these."""
     from markupsafe import Markup
 
-    style, script = _resource("page.css"), _resource("page.js")
+    style, script = resource("page.css"), resource("page.js")
     bundle = _bundle() if specs else ""
-    scripts = " ".join(_digest(source) for source in (script, bundle) if source)
+    scripts = " ".join(digest(source) for source in (script, bundle) if source)
     policy = (
-        f"default-src 'none'; script-src {scripts}; style-src {_digest(style)}; img-src data:; "
+        f"default-src 'none'; script-src {scripts}; style-src {digest(style)}; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
     return {
         "policy": Markup(policy),  # noqa: S704  digests only, nothing of the board
-        "style": _raw(style, "</style"),
-        "script": _raw(script, "</script"),
-        "bundle": _raw(bundle, "</script"),
-        "charts_json": _script_json(specs) if specs else "",
+        "style": raw(style, "</style"),
+        "script": raw(script, "</script"),
+        "bundle": raw(bundle, "</script"),
+        "charts_json": script_json(specs) if specs else "",
     }
-
-
-def _resource(name: str) -> str:
-    from importlib.resources import files
-
-    return (files("diarbench.report") / "templates" / name).read_text(encoding="utf-8")
 
 
 @functools.cache
@@ -200,30 +172,6 @@ def _bundle() -> str:
     import vl_convert
 
     return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
-
-
-def _raw(source: str, end: str) -> Markup:
-    """A style sheet or script to stand in its element as it is; raises ValueError if it would end the element."""
-    from markupsafe import Markup
-
-    if end in source.lower() or "<!--" in source or "\r" in source:
-        raise ValueError(f"an inlined file holds {end}, <!-- or a carriage return, which HTML would change")
-    return Markup(source)  # noqa: S704  a file of this package or of the chart library
-
-
-def _script_json(value: object) -> Markup:
-    """JSON that can stand in a script element: no character in it means anything to HTML."""
-    from markupsafe import Markup
-
-    encoded = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    for character in "<>&":
-        encoded = encoded.replace(character, f"\\u{ord(character):04x}")
-    return Markup(encoded)  # noqa: S704  escaped just above; json.dumps escapes all that is not ASCII
-
-
-def _digest(source: str) -> str:
-    """How a policy names a script or style sheet that it admits."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
 
 
 def _session(board: Leaderboard, session: Session) -> dict[str, Any]:

@@ -109,15 +109,16 @@ class Sweep:
         for collar in collars:
             owners += [np.concatenate([reference.recordings] * 2)] * 2
             times += [boundaries - collar, boundaries + collar]
-        ranks, self._owner, cuts = _ranked(owners, times)
+        ranks, self._owner, self.cuts = _ranked(owners, times)  # (P,), s: where each piece starts
         self._reference_spans, self._hypothesis_spans, region_spans = ranks[0:2], ranks[2:4], ranks[4:6]
         self._zones = {collar: ranks[6 + 2 * i : 8 + 2 * i] for i, collar in enumerate(collars)}
         # (recordings that have pieces,): the first piece of each
         self._heads = np.flatnonzero(np.diff(self._owner, prepend=-1))
-        lengths = np.zeros(len(cuts))
-        lengths[:-1] = np.where(self._owner[1:] == self._owner[:-1], np.diff(cuts), 0.0)
+        lengths = np.zeros(len(self.cuts))
+        lengths[:-1] = np.where(self._owner[1:] == self._owner[:-1], np.diff(self.cuts), 0.0)
         # 0.036 + 0.25 and 0.536 - 0.25 differ in the last digit: what lies between them is rounding, not speech.
         lengths[lengths < 1e-9] = 0.0
+        self.all_lengths = lengths  # (P,), s, also outside the scoring region
         self.lengths = lengths * (self._cover(*region_spans) > 0)  # (P,), s inside the scoring region
         self.references = self._cover(*self._reference_spans)  # (P,), reference speakers at once
         self.hypotheses = self._cover(*self._hypothesis_spans)  # (P,)
@@ -143,10 +144,16 @@ class Sweep:
         """How much of each piece the rule scores (s), (P,)."""
         weights = self.lengths
         if rule.collar > 0:
-            weights = weights * (self._cover(*self._zones[rule.collar]) == 0)
+            weights = weights * ~self.in_collars(rule)
         if rule.overlap == "skip":
             weights = weights * (self.references < 2)
         return weights
+
+    def in_collars(self, rule: ScoringRule) -> NDArray[np.bool_]:
+        """Whether each piece lies in a collar of the rule, (P,)."""
+        if rule.collar == 0:
+            return np.zeros(len(self.cuts), dtype=np.bool_)
+        return np.asarray(self._cover(*self._zones[rule.collar]) > 0)
 
     def mapping(self, rule: ScoringRule) -> Ints:
         """The hypothesis speaker that each reference speaker is mapped to, -1 for none; (S,)."""
@@ -172,6 +179,14 @@ class Sweep:
         starts, ends = self._reference_spans if side is self.reference else self._hypothesis_spans
         spoken = np.bincount(side.speakers, weights=_spanned(weights, starts, ends), minlength=int(side.counts.sum()))
         return np.asarray(spoken, dtype=np.float64)
+
+    def speaking(self, side: Side) -> NDArray[np.bool_]:
+        """Whether each speaker of a side speaks in each piece, (S, P)."""
+        starts, ends = self._reference_spans if side is self.reference else self._hypothesis_spans
+        changes = np.zeros((int(side.counts.sum()), len(self._owner)), dtype=np.int64)
+        np.add.at(changes, (side.speakers, starts), 1)
+        np.add.at(changes, (side.speakers, ends), -1)
+        return np.asarray(np.cumsum(changes, axis=1) > 0)
 
     def together(self, weights: Floats) -> list[Floats]:
         """Per recording, the time (s) that each reference speaker shares with each hypothesis speaker."""

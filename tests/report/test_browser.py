@@ -2,61 +2,29 @@
 
 from __future__ import annotations
 
-import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import boards
 import pytest
+from visits import Visit
 
 from diarbench.leaderboard import Leaderboard
 from diarbench.report import render_html
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-ARGUMENTS = [
-    "--no-sandbox", "--headless", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--no-first-run",
-]  # fmt: skip
 DRAWN = """() => [...document.querySelectorAll(".chart")]
     .every((chart) => chart.closest("details:not([open])") || chart.querySelector("svg .mark-text, svg .mark-rule"))"""
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no chromium, chromium-browser or google-chrome is installed")
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield opened
-        opened.close()
-
-
-class Visit:
-    """An open page with all that it said, asked for, and put in front of the reader."""
+class BoardVisit(Visit):
+    """An open leaderboard, all charts of which are drawn."""
 
     def __init__(self, page: Any, address: str) -> None:
-        self.page, self.address = page, address
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        self.dialogs: list[str] = []
-        page.on("console", lambda message: self.said.append(message.text))
-        page.on("pageerror", lambda error: self.said.append(str(error)))
-        page.on("request", lambda request: self.asked.append(request.url))
-        page.on("dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss()))
-        page.goto(address)
+        super().__init__(page, address)
         self.wait(DRAWN)
-
-    def wait(self, expression: str, seconds: float = 30) -> None:
-        """Until an expression is true. Playwright's own wait evaluates inside the page, which its policy may forbid."""
-        deadline = time.monotonic() + seconds
-        while not self.page.evaluate(expression):
-            assert time.monotonic() < deadline, f"not true after {seconds:g} s: {expression}"
-            time.sleep(0.02)
 
     def column(self, index: int, body: int = 0) -> list[str]:
         """What the visible ranked rows show in one column."""
@@ -71,24 +39,21 @@ class Visit:
     def heading(self, name: str) -> Any:
         return self.page.locator("#board thead button").get_by_text(name, exact=True)
 
-    def quiet(self) -> bool:
-        return not self.said and not self.dialogs and self.asked == [self.address]
 
-
-Opener = Callable[..., Visit]
+Opener = Callable[..., BoardVisit]
 
 
 @pytest.fixture
 def visit(browser: Any, tmp_path: Path) -> Iterator[Opener]:
     contexts = []
 
-    def open_page(board: Leaderboard, **options: Any) -> Visit:
+    def open_page(board: Leaderboard, **options: Any) -> BoardVisit:
         path = tmp_path / "board.html"
         if not path.exists():
             path.write_text(render_html(board, generated="now"), encoding="utf-8")
         context = browser.new_context(**options)
         contexts.append(context)
-        return Visit(context.new_page(), path.as_uri())
+        return BoardVisit(context.new_page(), path.as_uri())
 
     yield open_page
     for context in contexts:

@@ -13,6 +13,7 @@ from pages import Page, read_page
 from diarbench.costs import Memory, MemoryAt
 from diarbench.leaderboard import Leaderboard, Place, Score, Speed
 from diarbench.report import html, render_html
+from diarbench.report.inline import raw
 from diarbench.scoring import ErrorTimes
 
 TWO_MEGABYTES = 2_000_000
@@ -361,4 +362,4 @@ def test_what_is_left_out_for_size_is_said(realistic: Leaderboard, monkeypatch: 
 
 def test_an_inlined_file_that_would_end_its_element_is_refused() -> None:
     with pytest.raises(ValueError, match="</script"):
-        html._raw("var text = '</SCRIPT>';", "</script")
+        raw("var text = '</SCRIPT>';", "</script")

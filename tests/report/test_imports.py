@@ -19,5 +19,6 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 def test_the_public_list_is_exactly_this() -> None:
     boards = {"leaderboard_json", "print_leaderboard", "render_csv", "render_html", "render_latex", "render_markdown"}
     sheets = {"lay_out", "print_sheet", "render_sheet_html", "sheet_csv", "sheet_json", "sheet_latex", "sheet_markdown"}
-    names = boards | sheets | {"reported_on"}
+    timelines = {"Timeline", "Timelines", "make_timeline", "render_timeline_html", "timelines_json"}
+    names = boards | sheets | timelines | {"reported_on"}
     assert set(diarbench.report.__all__) == names
