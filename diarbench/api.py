@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -453,8 +454,11 @@ def _longer(short: Iterable[str], long: Iterable[str]) -> Iterator[tuple[_More, 
 
 
 def _stem(recording_id: str) -> str:
-    """The id without what follows its last dot."""
-    return recording_id.rpartition(".")[0] or recording_id
+    """The id without the ending of a file; a dot alone ends nothing: m.1 and m.2 are two recordings."""
+    return _ENDING.sub("", recording_id)
+
+
+_ENDING = re.compile(r"\.(?:wav|flac|mp3|mp4|m4a|ogg|opus|sph|webm|rttm|stm|json|uem|lab|txt)$", re.IGNORECASE)
 
 
 def _beyond(
@@ -552,11 +556,12 @@ def _rows(value: Iterable[Any]) -> Iterator[tuple[float, float, object]]:
             raise ValueError(f"row {number} is a {type(row).__name__}; write it as a tuple, such as (0.5, 2.0, 'Anna')")
         try:
             start, end, speaker = row
+            times = float(start), float(end)
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"row {number} is {str(row)[:60]!r}; a row is a tuple such as (0.5, 2.0, 'Anna')"
             ) from error
-        yield start, end, speaker
+        yield *times, speaker
 
 
 def _regions(value: Any) -> dict[str | None, Spans]:

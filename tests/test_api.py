@@ -188,6 +188,8 @@ def test_what_references_mark_is_not_scored(here, uem, region):
         (["a", "b_ref"], "ab", "b_ref and b differ only in '_ref' at the end;"),
         ("abc", ["a", "bX", "cX"], "b and bX differ only in 'X' at the end;"),
         ("ab", ["a", "bX"], None),  # may be chance
+        (["m.1", "m.2"], ["m.1", "m.3"], None),
+        (["m.1", "m.2.RTTM"], ["m.1", "m.2.wav"], "m.2.RTTM and m.2.wav differ only in their ending;"),
         ("ab", ["a", "c"], None),
     ],
 )
@@ -207,6 +209,7 @@ def test_ids_that_are_nearly_the_same_are_said(references, hypotheses, says):
         (([(0, 1, "A")], [(0, float("nan"), "A")]), {}, "the hypothesis must be .* not finite"),
         ((5, []), {}, "the reference must be Turns, .* got int"),
         (([(0, 1)], []), {}, r"the reference must be Turns.*row 1 is '\(0, 1\)'; a row is a tuple such as"),
+        (([("A", 0, 1)], []), {}, r"row 1 is \"\('A', 0, 1\)\"; a row is a tuple such as"),
         (([(0, 1, "A"), 3], []), {}, "row 2 is '3'; a row is a tuple such as"),
         (([{"start": 0, "end": 1, "speaker": "A"}], []), {}, r"row 1 is a dict; write it as a tuple, such as \(0.5, 2"),
         (([(0, 1e10, "A")], []), {}, "the reference has a turn further than 1e\\+09 s"),
