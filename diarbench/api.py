@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import warnings
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast, get_args
 
-from diarbench.errors import InputError, did_you_mean
-from diarbench.rttm import merge_spans
+from diarbench.errors import InputError, counted, did_you_mean
+from diarbench.rttm import merge_spans, without_spans
 from diarbench.scoring import RULES, ErrorTimes, FileScore, JaccardErrors, Pair, ScoringRule, detail_recordings
-from diarbench.turnfiles import read_regions, read_turns
+from diarbench.turnfiles import Side, read_regions, read_side
 from diarbench.types import MAX_TIME, Seconds, Spans, Turns
 
 if TYPE_CHECKING:
@@ -99,28 +100,45 @@ class Scores:
     absent: tuple[str, ...]  # recordings without a hypothesis: all their speech is missed
     left_out: tuple[str, ...]  # hypotheses without a reference: not scored
     beyond: Mapping[str, Beyond] = field(default_factory=dict)  # recordings whose hypothesis ends far too late
+    unreferenced: tuple[str, ...] = ()  # recordings that count by a UEM alone: nobody speaks in them
+    excluded: Mapping[str, Spans] = field(default_factory=dict)  # what the references mark as not to be scored
+    alike: str = ""  # how ids without a counterpart are nearly the same on both sides
+    remarks: tuple[str, ...] = ()  # on what the files hold, in sentences
 
     @property
     def region_in_words(self) -> str:
         """What is scored, as it is printed."""
-        return REGIONS[self.region]
+        return REGIONS[self.region] + (", less what references mark as not to be scored" if self.excluded else "")
 
     @property
     def notes(self) -> list[str]:
-        """What was missing on one side, or can't be in seconds, in sentences."""
-        notes = []
+        """What was odd in the files, missing on one side, or can't be in seconds, in sentences."""
+        notes = list(self.remarks)
         if self.left_out:
-            notes.append(f"{len(self.left_out)} hypotheses have no reference and are left out ({_some(self.left_out)})")
-        if self.absent:
-            notes.append(
-                f"{len(self.absent)} recordings have no hypothesis; all their speech counts as missed "
-                f"({_some(self.absent)})"
+            said = counted(
+                len(self.left_out), "hypothesis has no reference and is", "hypotheses have no reference and are"
             )
+            notes.append(f"{said} left out ({_some(self.left_out)})")
+        if self.absent:
+            said = counted(
+                len(self.absent), "recording has no hypothesis; all its", "recordings have no hypothesis; all their"
+            )
+            notes.append(f"{said} speech counts as missed ({_some(self.absent)})")
+        rule = self.rules[0].name
+        if alarm := sum(self.recordings[name][rule].times.false_alarm for name in self.unreferenced):
+            said = counted(len(self.unreferenced), "recording of the UEM has", "recordings of the UEM have")
+            notes.append(
+                f"{said} no reference ({_some(self.unreferenced)}): what the hypothesis says there counts as false "
+                f"alarm, {alarm:.6g} s; if somebody speaks there, references are missing"
+            )
+        if self.alike:
+            notes.append(f"{self.alike}; if that is one recording, rename one side")
         if self.beyond:
             name, ends = next(iter(self.beyond.items()))
+            said = counted(len(self.beyond), "hypothesis ends", "hypotheses end")
             notes.append(
-                f"{len(self.beyond)} hypotheses end far too late ({name}: at {ends.hypothesis:g} s, its reference and "
-                f"scoring region at {ends.known:g} s); turns are in seconds, are these milliseconds?"
+                f"{said} far too late ({name}: at {ends.hypothesis:g} s, its reference and scoring region at "
+                f"{ends.known:g} s); turns are in seconds, are these milliseconds?"
             )
         return notes
 
@@ -164,8 +182,9 @@ def score(
     with "reference" (as md-eval). Rules are names, such as "fair", or texts, such as "collar=0.1,overlap=skip".
 
     A recording without a hypothesis counts as missed, and a hypothesis without a reference does not count; both are
-    warned of, and so are hypotheses that end so late that they can't be in seconds. Raises InputError for what can't
-    be scored, which is also where no hypothesis has the id of a reference.
+    warned of, and so are hypotheses that end so late that they can't be in seconds. What a file of references marks as
+    not to be scored (NOSCORE in RTTM, excluded_region in STM) is left out of what is scored, as in md-eval and sclite.
+    Raises InputError for what can't be scored, which is also where no hypothesis has the id of a reference.
 
     >>> import diarbench
     >>> reference = [(0.0, 10.0, "Anna"), (10.0, 20.0, "Ben")]
@@ -181,15 +200,23 @@ def score(
     sides = [_side(reference, "reference"), _side(hypothesis, "hypothesis")]
     regions = _regions(uem) if uem is not None else None
     # Turns without an id are those of the only recording that the others name.
-    known = {name for side in sides for name in side} | set(regions or ())
+    known = {name for side in sides for name in side.turns} | set(regions or ())
     names = sorted(name for name in known if name is not None)
     if None in known and len(names) > 1:
         raise InputError(f"turns or a uem without a recording id, but {len(names)} recordings; give a mapping by id")
     only = next(iter(names), _UNNAMED)
-    named, named_hypothesis = ({name or only: turns for name, turns in side.items()} for side in sides)
+    named, named_hypothesis = ({name or only: turns for name, turns in side.turns.items()} for side in sides)
     named_regions = {name or only: spans for name, spans in regions.items()} if regions is not None else None
     found = [parse_rule(rule) if isinstance(rule, str) else rule for rule in rules]
-    scores = score_sides(named, named_hypothesis, named_regions, found, region=region)
+    scores = score_sides(
+        named,
+        named_hypothesis,
+        named_regions,
+        found,
+        region=region,
+        excluded=sides[0].excluded,
+        remarks=[remark for side in sides for remark in side.remarks],
+    )
     for note in scores.notes:
         warnings.warn(note, stacklevel=2)
     return scores
@@ -203,6 +230,8 @@ def score_sides(
     *,
     region: Region = "turns",
     also: Iterable[str] = (),
+    excluded: Mapping[str, Spans] | None = None,
+    remarks: Iterable[str] = (),
     reference_from: object = "the reference",
     hypothesis_from: object = "the hypothesis",
     uem_from: object = "the uem",
@@ -211,7 +240,8 @@ def score_sides(
 
     The recordings are those with a reference, and those with a scoring region and a hypothesis: a UEM alone says that
     a recording counts, even where nobody speaks in it. `also` names more (what another system has hypotheses for).
-    Raises InputError, which says where turns and regions came from.
+    `excluded` is not scored, wherever it lies; `remarks` on the files are the first notes. Raises InputError, which
+    says where turns and regions came from.
     """
     if region not in get_args(Region):
         raise InputError(f"no region {region!r}{did_you_mean(region, get_args(Region))}")
@@ -226,11 +256,15 @@ def score_sides(
     if uem is not None and (without := [name for name in ids if name not in uem]):
         raise InputError(f"{uem_from}: no scoring region for the recording {without[0]!r}")
     nobody = Turns.of([])
+    scored = set(ids)
+    excluded = {name: spans for name, spans in (excluded or {}).items() if name in scored}
     pairs = []
     for name in ids:
-        turns = references.get(name, nobody)
+        turns, theirs = references.get(name, nobody), hypotheses.get(name, nobody)
         spans = uem[name] if uem is not None else _extent(turns) if region == "reference" else None
-        pairs.append(Pair(turns, hypotheses.get(name, nobody), spans))
+        if name in excluded:
+            spans = without_spans(_extent(turns, theirs) if spans is None else spans, excluded[name])
+        pairs.append(Pair(turns, theirs, spans))
     columns = {rule.name: detail_recordings(pairs, rule) for rule in rules}
     return Scores(
         rules=tuple(rules),
@@ -240,6 +274,10 @@ def score_sides(
         absent=tuple(name for name in ids if name not in hypotheses and len(references.get(name, nobody))),
         left_out=tuple(sorted(set(hypotheses) - set(ids))),
         beyond=_beyond(references, {name: hypotheses[name] for name in ids if name in hypotheses}, uem or {}),
+        unreferenced=tuple(name for name in ids if name not in references),
+        excluded=excluded,
+        alike=_alike(references.keys() - hypotheses.keys(), hypotheses.keys() - references.keys()),
+        remarks=tuple(remarks),
     )
 
 
@@ -357,7 +395,7 @@ def _some(names: Sequence[str]) -> str:
 def _nothing_shared(
     references: Iterable[str], hypotheses: Iterable[str], reference_from: object, hypothesis_from: object
 ) -> str:
-    """What is wrong where no id is on both sides; with a hint where ids differ only in case or ending."""
+    """What is wrong where no id is on both sides; with a hint where ids are nearly the same."""
     ours, theirs = sorted(references), sorted(hypotheses)
     if not theirs:
         return f"{hypothesis_from}: no recordings in the hypotheses"
@@ -365,6 +403,13 @@ def _nothing_shared(
         f"no hypothesis has the id of a reference: {reference_from} has {_some(ours)}, {hypothesis_from} has "
         f"{_some(theirs)}"
     )
+    alike = _alike(ours, theirs)
+    return f"{said}; {alike}: rename one side" if alike else said
+
+
+def _alike(references: Iterable[str], hypotheses: Iterable[str]) -> str:
+    """Two ids that differ in little, and in what, of ids that are on one side each; "" where none do."""
+    ours, theirs = sorted(references), sorted(hypotheses)
     for what, changed in (
         ("case", str.casefold),
         ("their ending", _stem),
@@ -373,13 +418,47 @@ def _nothing_shared(
         known = {changed(id): id for id in reversed(ours)}
         for id in theirs:
             if changed(id) in known:
-                return f"{said}; {known[changed(id)]} and {id} differ only in {what}: rename one side"
-    return said
+                return f"{known[changed(id)]} and {id} differ only in {what}"
+    found: defaultdict[_More, list[tuple[str, str]]] = defaultdict(list)
+    for more, one, other in _longer(ours, theirs):
+        found[more].append((one, other))
+    for more, one, other in _longer(theirs, ours):
+        found[more].append((other, one))
+    for more, pairs in sorted(found.items(), key=lambda item: -len(item[1])):
+        if len(pairs) > 1 or more.is_joined:  # else it may be chance: a and ab
+            return f"{pairs[0][0]} and {pairs[0][1]} differ only in {more.text!r} at the {more.place}"
+    return ""
+
+
+class _More(NamedTuple):
+    """What one id has and another has not."""
+
+    text: str
+    place: Literal["beginning", "end"]
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether a dash or the like stands between it and the rest of the id."""
+        return not (self.text[0] if self.place == "end" else self.text[-1]).isalnum()
+
+
+def _longer(short: Iterable[str], long: Iterable[str]) -> Iterator[tuple[_More, str, str]]:
+    """What ids have more than others, with the other and the one that has it."""
+    known = set(short)
+    for id in long:
+        for cut in range(1, len(id)):
+            if id[:cut] in known:
+                yield _More(id[cut:], "end"), id[:cut], id
+            if id[cut:] in known:
+                yield _More(id[:cut], "beginning"), id[cut:], id
 
 
 def _stem(recording_id: str) -> str:
-    """The id without what follows its last dot."""
-    return recording_id.rpartition(".")[0] or recording_id
+    """The id without the ending of a file; a dot alone ends nothing: m.1 and m.2 are two recordings."""
+    return _ENDING.sub("", recording_id)
+
+
+_ENDING = re.compile(r"\.(?:wav|flac|mp3|mp4|m4a|ogg|opus|sph|webm|rttm|stm|json|uem|lab|txt)$", re.IGNORECASE)
 
 
 def _beyond(
@@ -399,9 +478,12 @@ def _beyond(
     return found
 
 
-def _extent(turns: Turns) -> Spans:
-    """From the first to the last turn: md-eval's scoring region without a UEM."""
-    return ((float(turns.starts[0]), float(turns.ends.max())),) if len(turns) else ()
+def _extent(*sides: Turns) -> Spans:
+    """From the first to the last turn: of the reference alone, md-eval's scoring region without a UEM."""
+    spoken = [turns for turns in sides if len(turns)]
+    if not spoken:
+        return ()
+    return ((min(float(turns.starts[0]) for turns in spoken), max(float(turns.ends.max()) for turns in spoken)),)
 
 
 def _is_path(value: object) -> bool:
@@ -417,20 +499,36 @@ def _paths(value: Any) -> list[Path | str] | None:
     return None
 
 
-def _side(value: Any, what: str) -> dict[str | None, Turns]:
-    """Turns by recording id, None for those of a recording without a name."""
+class _Given(NamedTuple):
+    """One side as it was handed in; turns by recording id, None for those of a recording without a name."""
+
+    turns: dict[str | None, Turns]
+    excluded: dict[str, Spans]
+    remarks: list[str]
+
+
+def _side(value: Any, what: Literal["reference", "hypothesis"]) -> _Given:
+    def read(paths: Sequence[Path | str]) -> Side:
+        return read_side(paths, reference=what == "reference")
+
     if (paths := _paths(value)) is not None:
-        return dict(read_turns(paths).items())
+        side = read(paths)
+        return _Given(dict(side.turns.items()), side.excluded, list(side.remarks))
     if not isinstance(value, Mapping):
         uri = getattr(value, "uri", None)
-        return {str(uri) if uri is not None else None: _turns(value, what)}
-    side: dict[str | None, Turns] = {}
-    for name, one in value.items():
-        where = f"{what} of {name!r}"
-        side[str(name)] = (
-            _only(read_turns(paths), str(name), where) if (paths := _paths(one)) is not None else _turns(one, where)
-        )
-    return side
+        return _Given({str(uri) if uri is not None else None: _turns(value, what)}, {}, [])
+    given = _Given({}, {}, [])
+    for key, one in value.items():
+        name, where = str(key), f"{what} of {key!r}"
+        if (paths := _paths(one)) is None:
+            given.turns[name] = _turns(one, where)
+            continue
+        side = read(paths)
+        given.turns[name] = _only(side.turns, name, where)
+        if spans := side.excluded.get(_key(side.turns, name)):
+            given.excluded[name] = spans
+        given.remarks.extend(side.remarks)
+    return given
 
 
 def _turns(value: Any, what: str) -> Turns:
@@ -440,7 +538,7 @@ def _turns(value: Any, what: str) -> Turns:
         elif hasattr(value, "itertracks"):
             turns = Turns.from_annotation(value)
         else:
-            turns = Turns.of(value)
+            turns = Turns.of(_rows(value))
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"the {what} must be Turns, a pyannote Annotation, (start, end, speaker) rows in seconds, or paths; "
@@ -449,6 +547,21 @@ def _turns(value: Any, what: str) -> Turns:
     if len(turns) and max(abs(turns.starts[0]), turns.ends.max()) > MAX_TIME:
         raise InputError(f"the {what} has a turn further than {MAX_TIME:g} s from the start; times are seconds")
     return turns
+
+
+def _rows(value: Iterable[Any]) -> Iterator[tuple[float, float, object]]:
+    """The rows, each with its place in what is wrong with it. Raises ValueError, and TypeError for what has no rows."""
+    for number, row in enumerate(value, start=1):
+        if isinstance(row, Mapping):
+            raise ValueError(f"row {number} is a {type(row).__name__}; write it as a tuple, such as (0.5, 2.0, 'Anna')")
+        try:
+            start, end, speaker = row
+            times = float(start), float(end)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"row {number} is {str(row)[:60]!r}; a row is a tuple such as (0.5, 2.0, 'Anna')"
+            ) from error
+        yield *times, speaker
 
 
 def _regions(value: Any) -> dict[str | None, Spans]:
@@ -482,8 +595,10 @@ def _spans(value: Any, what: str) -> Spans:
 
 def _only(found: Mapping[str, Any], name: str, what: str) -> Any:
     """What a file says about one recording: the one of that id, else its only one."""
-    if name in found:
-        return found[name]
-    if len(found) != 1:
+    if name not in found and len(found) != 1:
         raise InputError(f"the {what}: its file has {len(found)} recordings, and none of that id")
-    return next(iter(found.values()))
+    return found[_key(found, name)]
+
+
+def _key(found: Mapping[str, Any], name: str) -> str:
+    return name if name in found else next(iter(found))

@@ -63,6 +63,15 @@ class StoreError(DiarbenchError):
     """Results that can't be read or written."""
 
 
+def counted(number: int, one: str, several: str) -> str:
+    """A number with the words that agree with it.
+
+    >>> counted(1, "hypothesis has", "hypotheses have"), counted(2, "hypothesis has", "hypotheses have")
+    ('1 hypothesis has', '2 hypotheses have')
+    """
+    return f"{number} {one if number == 1 else several}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A tail for an error about an unknown name: the nearest known ones, or all of a short list.
 

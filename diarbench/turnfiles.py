@@ -9,25 +9,37 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from diarbench.errors import InputError, RttmError, did_you_mean
-from diarbench.rttm import check_id, read_lines, read_rttm, read_seconds, read_uem
+from diarbench.rttm import (
+    TurnFile,
+    Voices,
+    check_id,
+    excluded_of,
+    merge_spans,
+    read_lines,
+    read_rttm_file,
+    read_seconds,
+    read_uem,
+    remarks_on,
+)
 from diarbench.types import Spans, Turn, Turns
 
 Value = TypeVar("Value")
 
-# NIST's sclite documentation (infmts): such lines say what not to score, not who speaks.
-_STM_GAPS = {"inter_segment_gap", "excluded_region"}
+# NIST's sclite documentation (infmts): such lines say where nobody speaks, or what not to score.
+_STM_GAP, _STM_EXCLUDED = "inter_segment_gap", "excluded_region"
 _STM_IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"
 _STM_LABELS = re.compile(r"<[^<>\s]*>")
 
 _SEGLST_KEYS = ("session_id", "speaker", "start_time", "end_time")
 
 
-def read_seglst(path: Path) -> dict[str, Turns]:
-    """Turns of a SegLST file (MeetEval, CHiME-7 and later), by recording id.
+def read_seglst(path: Path) -> TurnFile:
+    """Turns of a SegLST file (MeetEval, CHiME-7 and later).
 
     A JSON list of objects with `session_id`, `speaker`, `start_time` and `end_time` (s, as numbers or as text); other
     keys, such as `words`, carry no turns. Zero-length segments hold no time and are dropped. Raises RttmError, which
@@ -49,16 +61,19 @@ def read_seglst(path: Path) -> dict[str, Turns]:
             raise RttmError(where, None, f"the speaker name {speaker[:60]!r} has characters that can't be shown")
         recording_id = check_id(session, where)
         _add(rows, recording_id, start_text, end_text, speaker, where, None)
-    return {recording_id: Turns.of(turns) for recording_id, turns in rows.items()}
+    return TurnFile({recording_id: Turns.of(turns) for recording_id, turns in rows.items()})
 
 
-def read_stm(path: Path) -> dict[str, Turns]:
-    """Turns of an STM file (NIST sclite), by recording id.
+def read_stm(path: Path) -> TurnFile:
+    """Turns of an STM file (NIST sclite).
 
     A line is `recording channel speaker start end`, then maybe `<labels>` and words, which carry no turns. Lines for
-    gaps between segments (`inter_segment_gap`) are passed over; to leave time out, give a UEM. Raises RttmError.
+    gaps between segments (`inter_segment_gap`) are passed over; an `excluded_region`, and a segment whose only word is
+    IGNORE_TIME_SEGMENT_IN_SCORING, say what is not to be scored. Raises RttmError.
     """
     rows: dict[str, list[Turn]] = {}
+    excluded: dict[str, list[Turn]] = {}
+    voices = Voices()
     for number, fields in read_lines(path):
         if len(fields) < 5:
             raise RttmError(
@@ -68,33 +83,64 @@ def read_stm(path: Path) -> dict[str, Turns]:
             )
         recording_id = check_id(fields[0], path, number)
         words = fields[6:] if len(fields) > 5 and _STM_LABELS.fullmatch(fields[5]) else fields[5:]
-        if fields[2].lower() in _STM_GAPS or words == [_STM_IGNORED]:
+        if fields[2].lower() == _STM_GAP:
             continue
-        _add(rows, recording_id, fields[3], fields[4], fields[2], path, number)
-    return {recording_id: Turns.of(turns) for recording_id, turns in rows.items()}
+        scored = fields[2].lower() != _STM_EXCLUDED and words != [_STM_IGNORED]
+        _add(rows if scored else excluded, recording_id, fields[3], fields[4], fields[2], path, number)
+        if scored:
+            voices.add(recording_id, fields[2], fields[1])
+    return TurnFile(
+        {recording_id: Turns.of(turns) for recording_id, turns in rows.items()},
+        {
+            recording_id: merge_spans((turn.start, turn.end) for turn in turns)
+            for recording_id, turns in excluded.items()
+            if turns
+        },
+        voices.across(),
+    )
 
 
-FORMATS: Mapping[str, Callable[[Path], dict[str, Turns]]] = {
-    "rttm": read_rttm,
+FORMATS: Mapping[str, Callable[[Path], TurnFile]] = {
+    "rttm": read_rttm_file,
     "seglst": read_seglst,
     "stm": read_stm,
 }
 _ENDINGS = {".rttm": "rttm", ".json": "seglst", ".stm": "stm"}
 
 
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What the files of one side say: references, or hypotheses of one system."""
+
+    turns: dict[str, Turns]  # by recording id
+    excluded: dict[str, Spans] = field(default_factory=dict)  # what references mark as not to be scored, likewise
+    remarks: tuple[str, ...] = ()  # what a user should be told of the files, in sentences
+
+
 def read_turns(places: Sequence[Path | str], format: str | None = None) -> dict[str, Turns]:
-    """Turns by recording id, from files, folders of them (sub-folders included), and lists of paths (`@FILE`).
+    """Turns by recording id: those of `read_side`. Raises InputError."""
+    return read_side(places, format).turns
+
+
+def read_side(places: Sequence[Path | str], format: str | None = None, *, reference: bool = True) -> Side:
+    """What is said in files, folders of them (sub-folders included), and lists of paths (`@FILE`).
 
     A format of FORMATS, or None: by the ending .rttm, .json (SegLST) or .stm; RTTM where a file has another. A folder
-    that holds RTTM is read as RTTM. A file ID.rttm without turns says that nobody speaks in ID. Raises InputError for
-    an id in two files.
+    that holds RTTM is read as RTTM. A file ID.rttm without turns says that nobody speaks in ID. Only a reference can
+    mark time as not to be scored (as in md-eval). Raises InputError for an id in two files.
     """
     if format is not None and format not in FORMATS:
         raise InputError(f"no format {format!r} of turns{did_you_mean(format, FORMATS)}")
-    files: list[tuple[Path, str]] = []
+    listed: list[tuple[Path, str]] = []
     for place in _listed(places):
-        files += _folder(place, format) if os.path.isdir(place) else [(place, format or _format(place))]
-    return _merged((path, FORMATS[kind](path) or {check_id(path.stem, path): Turns.of([])}) for path, kind in files)
+        listed += _folder(place, format) if os.path.isdir(place) else [(place, format or _format(place))]
+    files = [(path, FORMATS[kind](path)) for path, kind in listed]
+    turns = _merged((path, file.turns or {check_id(path.stem, path): Turns.of([])}) for path, file in files)
+    return Side(
+        turns,
+        excluded_of(file for _, file in files) if reference else {},
+        remarks_on(dict(files), reference=reference),
+    )
 
 
 def read_regions(places: Sequence[Path | str]) -> dict[str, Spans]:

@@ -107,11 +107,11 @@ def test_to_frame():
 
 
 def test_what_is_missing_on_one_side_is_warned_of():
-    with pytest.warns(UserWarning, match="1 recordings have no hypothesis; all their speech counts as missed \\(b\\)"):
+    with pytest.warns(UserWarning, match="1 recording has no hypothesis; all its speech counts as missed \\(b\\)"):
         scores = diarbench.score({"a": REFERENCE, "b": REFERENCE}, {"a": REFERENCE})
     assert scores.absent == ("b",)
     assert scores.overall["full"].times.missed == pytest.approx(20)
-    with pytest.warns(UserWarning, match="1 hypotheses have no reference and are left out \\(c\\)"):
+    with pytest.warns(UserWarning, match="1 hypothesis has no reference and is left out \\(c\\)"):
         scores = diarbench.score({"a": REFERENCE}, {"a": REFERENCE, "c": REFERENCE})
     assert scores.left_out == ("c",)
     with warnings.catch_warnings():
@@ -141,8 +141,65 @@ def test_hypotheses_in_another_unit_are_warned_of():
 
 
 def test_a_region_makes_a_silent_recording_count():
-    scores = diarbench.score({"a": REFERENCE}, {"a": REFERENCE, "b": [(0, 3, "x")]}, {"a": [(0, 20)], "b": [(0, 2)]})
+    with pytest.warns(
+        UserWarning, match=r"1 recording of the UEM has no reference \(b\): .* counts as false alarm, 2 s;"
+    ):
+        scores = diarbench.score(
+            {"a": REFERENCE}, {"a": REFERENCE, "b": [(0, 3, "x")]}, {"a": [(0, 20)], "b": [(0, 2)]}
+        )
     assert scores.overall["full"].times.false_alarm == pytest.approx(2)
+    assert scores.unreferenced == ("b",)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a reference says that nobody speaks
+        diarbench.score(
+            {"a": REFERENCE, "b": []}, {"a": REFERENCE, "b": [(0, 3, "x")]}, {"a": [(0, 20)], "b": [(0, 2)]}
+        )
+
+
+@pytest.mark.parametrize("uem", [None, [(1, 21)]])
+@pytest.mark.parametrize("region", ["turns", "reference"])
+def test_what_references_mark_is_not_scored(here, uem, region):
+    mark = "NOSCORE m 1 8 6 <NA> <NA> <NA> <NA> <NA>\n"
+    Path("ref/m.rttm").write_text(text("m", REFERENCE) + mark)
+    Path("hyp.rttm").write_text(text("m", HYPOTHESIS) + mark.replace("8", "0"))
+    start, end = uem[0] if uem else (0, 22 if region == "turns" else 20)
+    expected = diarbench.score(REFERENCE, HYPOTHESIS, [(start, 8), (14, end)], rules=["full", "fair"])
+    for reference in ("ref", {"m": "ref"}, {"talk": "ref"}):
+        hypothesis = {next(iter(reference)): HYPOTHESIS} if isinstance(reference, dict) else HYPOTHESIS
+        with pytest.warns(
+            UserWarning, match="ref/m.rttm: marked as not to be scored, and left out of scoring: 6 s in 1 reg"
+        ):
+            found = diarbench.score(reference, hypothesis, uem, rules=["full", "fair"], region=region)
+        for rule in ("full", "fair"):
+            assert found.overall[rule].times == expected.overall[rule].times
+        assert list(found.excluded.values()) == [((8.0, 14.0),)]
+        assert found.region_in_words.endswith(", less what references mark as not to be scored")
+    with pytest.warns(UserWarning, match="hyp.rttm: marked as not to be scored, and scored all the same"):
+        assert diarbench.score(REFERENCE, "hyp.rttm").excluded == {}
+
+
+@pytest.mark.parametrize(
+    ("references", "hypotheses", "says"),
+    [
+        ("ab", ["a", "B"], "b and B differ only in case;"),
+        ("ab", ["a", "b.wav"], "b and b.wav differ only in their ending;"),
+        ("ab", ["a", "b-sys"], "b and b-sys differ only in '-sys' at the end;"),
+        ("ab", ["a", "sys_b"], "b and sys_b differ only in 'sys_' at the beginning;"),
+        (["a", "b_ref"], "ab", "b_ref and b differ only in '_ref' at the end;"),
+        ("abc", ["a", "bX", "cX"], "b and bX differ only in 'X' at the end;"),
+        ("ab", ["a", "bX"], None),  # may be chance
+        (["m.1", "m.2"], ["m.1", "m.3"], None),
+        (["m.1", "m.2.RTTM"], ["m.1", "m.2.wav"], "m.2.RTTM and m.2.wav differ only in their ending;"),
+        ("ab", ["a", "c"], None),
+    ],
+)
+def test_ids_that_are_nearly_the_same_are_said(references, hypotheses, says):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        diarbench.score(dict.fromkeys(references, REFERENCE), dict.fromkeys(hypotheses, REFERENCE))
+    hints = [str(one.message) for one in caught if "differ only in" in str(one.message)]
+    assert len(caught) == 2 + len(hints)
+    assert [hint.partition(";")[0] + ";" for hint in hints] == ([says] if says else [])
 
 
 @pytest.mark.parametrize(
@@ -151,7 +208,10 @@ def test_a_region_makes_a_silent_recording_count():
         (([(1, 0, "A")], []), {}, "the reference must be Turns, .* ends before it starts"),
         (([(0, 1, "A")], [(0, float("nan"), "A")]), {}, "the hypothesis must be .* not finite"),
         ((5, []), {}, "the reference must be Turns, .* got int"),
-        (([(0, 1)], []), {}, "the reference must be Turns"),
+        (([(0, 1)], []), {}, r"the reference must be Turns.*row 1 is '\(0, 1\)'; a row is a tuple such as"),
+        (([("A", 0, 1)], []), {}, r"row 1 is \"\('A', 0, 1\)\"; a row is a tuple such as"),
+        (([(0, 1, "A"), 3], []), {}, "row 2 is '3'; a row is a tuple such as"),
+        (([{"start": 0, "end": 1, "speaker": "A"}], []), {}, r"row 1 is a dict; write it as a tuple, such as \(0.5, 2"),
         (([(0, 1e10, "A")], []), {}, "the reference has a turn further than 1e\\+09 s"),
         (({"a": [(0, "x", "A")]}, {}), {}, "the reference of 'a' must be"),
         (("nowhere.rttm", []), {}, "nowhere.rttm: can't be read"),

@@ -305,8 +305,8 @@ def test_notes_of_a_dataset_are_told(registry, cards, write_audio):
         file.write("SPEAKER a 1 35 5 <NA> <NA> A <NA> <NA>\n")
     (found,) = check_card(registry, "data", run=False)
     assert found.problem is None
-    assert any("references go on after their audio ends" in note for note in found.notes)
-    assert any("1 audio files have no reference and are left out (b" in note for note in found.notes)
+    assert any("reference goes on after its audio ends" in note for note in found.notes)
+    assert any("1 audio file has no reference and is left out (b" in note for note in found.notes)
     cards.dataset("data", DATASET + '[folder]\nreference = "all.rttm"\n[expect]\nrecordings = 9\n')
     (found,) = check_card(registry, "data", run=False)
     assert found.problem is not None

@@ -136,7 +136,7 @@ def test_eight_kilohertz_where_sixteen_are_promised(layout, corpus, tmp_path):
     corpus.add("phone", [("0", "1", "A")], [("0", "4")], rate=8000)
     dataset = load(layout, corpus, tmp_path)
     (note,) = dataset.notes
-    assert "1 recordings have fewer samples per second than the 16000 Hz" in note
+    assert "1 recording has fewer samples per second than the 16000 Hz" in note
     assert "(phone: 8000 Hz)" in note
     said = refused(layout, corpus, tmp_path, "expect.sample_rate = 16000")
     assert "8000 Hz, where the card expects files of 16000 Hz; is it another version?" in said

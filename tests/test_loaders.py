@@ -147,19 +147,42 @@ def test_files_may_be_links(corpus):
     assert ids(corpus.load()) == ["a", "b"]
 
 
+MARK = "NOSCORE a 1 0.75 1 <NA> <NA> <NA> <NA> <NA>\n"
+
+
+def test_what_references_mark_is_not_scored_and_said(corpus):
+    before = corpus.load()
+    corpus.write("reference/a.rttm", turn("a") + MARK)
+    dataset = corpus.load()
+    assert [labelled.uem for labelled in dataset.recordings] == [((0.0, 0.75), (1.75, 2.0)), ((0.0, 2.0),)]
+    (note,) = dataset.notes
+    assert note.endswith("a.rttm: marked as not to be scored, and left out of scoring: 1 s in 1 region of 1 recording")
+    assert dataset.digest != before.digest
+    corpus.write("some.lst", "b\n")
+    assert corpus.load('list = "some.lst"\n').notes == ()  # a is not meant
+    corpus.write("reference/a.rttm", turn("a") + MARK + MARK.replace("0.75 1", "0 3"))
+    assert "all of the scoring region of 'a' is marked as not to be scored" in corpus.refused(InputError)
+
+
+def test_a_name_in_two_channels_is_said(corpus):
+    corpus.write("reference/a.rttm", turn("a") + turn("a").replace(" 1 0.5", " 2 0.75"))
+    (note,) = corpus.load().notes
+    assert "the recording 'a' has turns of A in more than one channel" in note
+
+
 # --- what is passed over is said
 
 
 def test_audio_without_a_reference_is_noted(corpus, write_audio):
     write_audio(corpus.root / "audio" / "c.wav")
     (note,) = corpus.load().notes
-    assert "1 audio files have no reference and are left out (c)" in note
+    assert "1 audio file has no reference and is left out (c)" in note
 
 
 def test_a_region_without_a_reference_is_noted(corpus):
     corpus.write("all.uem", "a 1 0 1\nb 1 0 1\nc 1 0 1\n")
     (note,) = corpus.load(uem="all.uem").notes
-    assert "1 scoring regions have no reference and are left out (c)" in note
+    assert "1 scoring region has no reference and is left out (c)" in note
 
 
 @pytest.mark.parametrize("uem", ["whole", "Whole_Files", "full"])
@@ -178,7 +201,7 @@ def test_a_reference_that_goes_on_after_the_audio_is_noted(corpus):
     assert corpus.load().notes == ()
     corpus.write("reference/b.rttm", turn("b", 1.0, 30.0))
     (note,) = corpus.load().notes
-    assert "1 references go on after their audio ends, which is not scored (b)" in note
+    assert "1 reference goes on after its audio ends, which is not scored (b)" in note
 
 
 # --- what does not hold together is refused, with its file
@@ -354,9 +377,9 @@ def test_a_uem_file_may_be_the_list(corpus):
 
 def test_what_is_left_out_is_no_note_where_the_card_counts_on_the_rest(corpus, write_audio):
     write_audio(corpus.root / "audio" / "c.wav")
-    assert "1 audio files have no reference" in corpus.load().notes[0]
+    assert "1 audio file has no reference" in corpus.load().notes[0]
     assert corpus.load(head="expect.recordings = 2").notes == ()
-    assert "1 audio files have no reference" in corpus.load(head="expect.recordings = 3").notes[0]
+    assert "1 audio file has no reference" in corpus.load(head="expect.recordings = 3").notes[0]
 
 
 # --- the digest: what scores depend on, and nothing else

@@ -10,7 +10,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from diarbench.errors import RttmError
-from diarbench.rttm import check_id, format_rttm, format_uem, merge_spans, read_list, read_rttm, read_uem
+from diarbench.rttm import (
+    check_id,
+    format_rttm,
+    format_uem,
+    merge_spans,
+    read_list,
+    read_rttm,
+    read_rttm_file,
+    read_uem,
+    without_spans,
+)
 from diarbench.types import Turn, Turns
 
 LINE = "SPEAKER rec 1 1.5 2.25 <NA> <NA> Anna <NA> <NA>"
@@ -81,6 +91,42 @@ def test_a_recording_of_zero_length_turns_is_known_and_silent(file):
 @pytest.mark.parametrize("content", ["", "\n", ";; nothing\n", "\ufeff"])
 def test_an_empty_file_has_no_recordings(file, content):
     assert read_rttm(file(content)) == {}
+
+
+def test_what_is_not_to_be_scored(file):
+    marks = "NOSCORE rec 1 0.7 0.1\nNOSCORE rec 1 0.8 1 <NA> <NA> <NA> <NA> <NA>\nNOSCORE b 1 5 0\n"
+    found = read_rttm_file(file(f"{line()}\n{marks}NO_RT_METADATA rec 1 3 1 <NA> <NA> <NA> <NA>\n"))
+    assert found.excluded == {"rec": ((0.7, 1.8),)}
+    assert set(found.turns) == {"rec"}
+
+
+@pytest.mark.parametrize(
+    ("mark", "says"),
+    [
+        ("NOSCORE rec 1 1", "line 2: 4 columns; a NOSCORE line has 5 or more"),
+        ("NOSCORE rec 1 1 x", "line 2: the duration 'x' is no number of seconds"),
+        ("NOSCORE rec 1 1 -1", "line 2: the duration is negative (-1)"),
+        ("NOSCORE a/b 1 1 1", "line 2: the recording id 'a/b' can't be used"),
+    ],
+)
+def test_marks_that_cannot_be_read_are_named(file, mark, says):
+    with pytest.raises(RttmError) as error:
+        read_rttm(file(f"{line()}\n{mark}\n"))
+    assert says in str(error.value)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30))),
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30))),
+)
+def test_spans_without_others(spans, excluded):
+    def seconds(spans):
+        return {second for start, end in spans for second in range(start, end)}
+
+    left = without_spans(merge_spans(spans), merge_spans(excluded))
+    assert seconds(left) == seconds(merge_spans(spans)) - seconds(merge_spans(excluded))
+    assert all(start < end for start, end in left)
+    assert all(before[1] < after[0] for before, after in pairwise(left))
 
 
 def test_other_scripts_are_text(file):

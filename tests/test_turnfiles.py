@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from diarbench.errors import InputError, RttmError
-from diarbench.turnfiles import read_paths, read_regions, read_seglst, read_stm, read_turns
+from diarbench.turnfiles import read_paths, read_regions, read_seglst, read_side, read_stm, read_turns
 
 SEGMENT = {"session_id": "a", "speaker": "Anna", "start_time": 0.5, "end_time": 2, "words": "hello there"}
 
@@ -35,7 +35,7 @@ def test_seglst(at):
         {"session_id": "b", "speaker": "Anna Maria", "start_time": "1.25", "end_time": "1.5"},  # as CHiME writes it
         {**SEGMENT, "speaker": "Ben", "start_time": 3, "end_time": 3.0},
     ]
-    found = read_seglst(at("x.json", json.dumps(segments)))
+    found = read_seglst(at("x.json", json.dumps(segments))).turns
     assert set(found) == {"a", "b"}
     assert rows(found["a"]) == [(0.5, 2.0, "Anna")]
     assert rows(found["b"]) == [(1.25, 1.5, "Anna Maria")]
@@ -89,7 +89,7 @@ def test_what_is_no_seglst(at, text, says):
 
 
 def test_stm(at):
-    found = read_stm(
+    file = read_stm(
         at(
             "x.stm",
             ";; a comment\n"
@@ -98,11 +98,16 @@ def test_stm(at):
             "a 1 Ben 2.5 4\n"
             "a 1 Ben 4 5 IGNORE_TIME_SEGMENT_IN_SCORING\n"
             "a 1 Ben 5 6 <o,f0,male> IGNORE_TIME_SEGMENT_IN_SCORING\n"
-            "b A Cleo 0 1 so <o> said\n",
+            "a 1 Excluded_Region 5.5 7 <o,,>\n"
+            "b A Cleo 0 1 so <o> said\n"
+            "b B Cleo 2 3 indeed\n",
         )
     )
+    found = file.turns
     assert rows(found["a"]) == [(0.5, 2.0, "Anna"), (2.5, 4.0, "Ben")]
-    assert rows(found["b"]) == [(0.0, 1.0, "Cleo")]
+    assert rows(found["b"]) == [(0.0, 1.0, "Cleo"), (2.0, 3.0, "Cleo")]
+    assert file.excluded == {"a": ((4.0, 7.0),)}
+    assert file.across == {"b": ("Cleo",)}
 
 
 @pytest.mark.parametrize(
@@ -194,3 +199,30 @@ def test_regions_from_files_folders_and_lists(at):
     at("none/a.txt", "")
     with pytest.raises(InputError, match=r"none: no .uem file"):
         read_regions(["none"])
+
+
+NOSCORE = "NOSCORE one 1 {} {} <NA> <NA> <NA> <NA> <NA>\n"
+
+
+def test_only_references_mark_what_is_not_scored(at):
+    at("x/one.rttm", RTTM.format("one") + NOSCORE.format("0.5", "0.2") + NOSCORE.format("3", "2"))
+    at("x/two.rttm", RTTM.format("two"))
+    side = read_side(["x"])
+    assert side.excluded == {"one": ((0.5, 0.7), (3.0, 5.0))}
+    assert side.remarks == (
+        "x/one.rttm: marked as not to be scored, and left out of scoring: 2.2 s in 2 regions of 1 recording",
+    )
+    side = read_side(["x"], reference=False)
+    assert side.excluded == {}
+    assert "scored all the same, since only a reference's marks count: 2.2 s in 2 regions of 1 rec" in side.remarks[0]
+
+
+def test_a_name_in_two_channels_is_said(at):
+    other = RTTM.replace(" 1 0 ", " 2 5 ")
+    at("x/one.rttm", RTTM.format("one") + other.format("one") + RTTM.format("two"))
+    at("x/three.rttm", RTTM.format("three") + other.format("three"))
+    at("x/four.rttm", RTTM.format("four") + other.replace("Anna", "Ben").format("four"))
+    (remark,) = read_side(["x"]).remarks
+    assert remark.startswith(
+        "x/one.rttm and 1 other file: the recording 'one' has turns of Anna in more than one channel"
+    )

@@ -20,7 +20,7 @@ from diarbench.cli.score import (
     by_name,
     scored,
 )
-from diarbench.errors import InputError
+from diarbench.errors import InputError, counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -144,9 +144,10 @@ def _board(systems: Mapping[str, Scores], reference: Sequence[str], limit: int |
             note(f"{name}: {text}")
         if one.absent:
             more = ", ..." if len(one.absent) > 1 else ""
-            note(
-                f"{name}: {len(one.absent)} recordings have no hypothesis and are not compared ({one.absent[0]}{more})"
+            said = counted(
+                len(one.absent), "recording has no hypothesis and is", "recordings have no hypothesis and are"
             )
+            note(f"{name}: {said} not compared ({one.absent[0]}{more})")
     name = Path(reference[0].removeprefix("@")).resolve().stem if len(reference) == 1 else "references"
     return board_of(systems, name=name, limit=limit)
 

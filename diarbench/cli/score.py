@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from diarbench.api import Scores
     from diarbench.cli.scoretables import Table
-    from diarbench.types import Turns
+    from diarbench.turnfiles import Side
 
 
 class ScoreFormat(StrEnum):
@@ -139,40 +139,43 @@ def scored(
     hypothesis_format: TurnFormat | None,
 ) -> dict[str, Scores]:
     """Scores of the systems at these places, all on the same recordings; the name "" is that of an only system
-    without one. Raises InputError."""
+    without one. Says what is odd in the references. Raises InputError."""
     from diarbench.api import parse_rule, score_sides
-    from diarbench.turnfiles import read_regions, read_turns
+    from diarbench.turnfiles import read_regions, read_side
 
     found = [parse_rule(text, mapping.value if mapping else None) for text in rules]
-    references = read_turns(reference, reference_format)
+    references = read_side(reference, reference_format)
     hypotheses = {name: hypotheses_of(name, paths, hypothesis_format) for name, paths in systems.items()}
     regions = read_regions(uem) if uem else None
-    everywhere = {id for turns in hypotheses.values() for id in turns}
-    return {
+    everywhere = {id for side in hypotheses.values() for id in side.turns}
+    scores = {
         name: score_sides(
-            references, turns, regions, found,
-            region=(region or Region.turns).value, also=everywhere,
+            references.turns, side.turns, regions, found,
+            region=(region or Region.turns).value, also=everywhere, excluded=references.excluded, remarks=side.remarks,
             reference_from=reference[0], hypothesis_from=name or systems[name][0], uem_from=uem[0] if uem else None,
         )
-        for name, turns in hypotheses.items()
+        for name, side in hypotheses.items()
     }  # fmt: skip
+    for text in references.remarks:  # once, however many systems there are
+        note(text)
+    return scores
 
 
-def hypotheses_of(name: str, paths: Sequence[str], format: TurnFormat | None) -> dict[str, Turns]:
-    """Turns of one system. One that is named several times is all that lies at its places. Raises InputError."""
-    from diarbench.turnfiles import read_turns
+def hypotheses_of(name: str, paths: Sequence[str], format: TurnFormat | None) -> Side:
+    """What one system says. One that is named several times is all that lies at its places. Raises InputError."""
+    from diarbench.turnfiles import Side, read_side
 
     if not name:
-        return read_turns(paths, format)
-    found: dict[str, Turns] = {}
+        return read_side(paths, format, reference=False)
+    found = Side({})
     for path in paths:
-        turns = read_turns([path], format)
-        if again := sorted(found.keys() & turns.keys()):
+        side = read_side([path], format, reference=False)
+        if again := sorted(found.turns.keys() & side.turns.keys()):
             raise InputError(
                 f"--system: {name} is given twice, and {path} has the recording {again[0]!r} again; "
                 "give each system a name of its own"
             )
-        found.update(turns)
+        found = Side({**found.turns, **side.turns}, {}, (*found.remarks, *side.remarks))
     return found
 
 

@@ -176,6 +176,8 @@ def as_json(scores: Scores, *, per_speaker: bool) -> dict[str, Any]:
         "absent": list(scores.absent),
         "left_out": list(scores.left_out),
         "beyond": list(scores.beyond),
+        "unreferenced": list(scores.unreferenced),
+        "excluded": {name: [list(span) for span in spans] for name, spans in scores.excluded.items()},
         "rules": {rule.name: _rule_json(scores, rule, per_speaker) for rule in scores.rules},
     }
 

@@ -59,6 +59,7 @@ class _Source:
     region: Spans | None
     times: ErrorTimes | None  # of the first system; None where it has no result
     hypotheses: Callable[[], Mapping[str, Turns | str]]  # by system; a text says why there is none
+    excluded: Spans = ()  # what the reference marks as not to be scored, where the region holds it
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,22 +225,25 @@ def _from_files(
 ) -> _Found:
     """What files of turns have. Raises InputError."""
     from diarbench.api import score_sides
-    from diarbench.turnfiles import read_regions, read_turns
+    from diarbench.turnfiles import read_regions, read_side
     from diarbench.types import Turns
 
     if not systems:
         raise InputError("-r REF needs a system: -s NAME=PATH")
     sides = {name: hypotheses_of(name, paths, hypothesis_format) for name, paths in by_name(systems).items()}
-    references = read_turns(reference, reference_format)
+    references = read_side(reference, reference_format)
     regions = read_regions(uem) if uem else None
-    everywhere = {id for turns in sides.values() for id in turns}
+    everywhere = {id for side in sides.values() for id in side.turns}
     scores = {
         name: score_sides(
-            references, turns, regions, [rule], region=(region or Region.turns).value, also=everywhere,
+            references.turns, side.turns, regions, [rule],
+            region=(region or Region.turns).value, also=everywhere, excluded=references.excluded, remarks=side.remarks,
             reference_from=reference[0], hypothesis_from=name, uem_from=uem[0] if uem else None,
         )
-        for name, turns in sides.items()
+        for name, side in sides.items()
     }  # fmt: skip
+    for text in references.remarks:
+        note(text)
     for name, one in scores.items():
         for text in one.notes:
             note(f"{name}: {text}")
@@ -247,12 +251,17 @@ def _from_files(
     nobody = Turns.of([])
     sources = []
     for recording, by_rule in first.recordings.items():
-        turns = references.get(recording, nobody)
+        turns = references.turns.get(recording, nobody)
         scored = regions[recording] if regions is not None else None
         if first.region == "reference":
             scored = ((float(turns.starts[0]), float(turns.ends.max())),) if len(turns) else ()
-        answers: dict[str, Turns | str] = {name: side.get(recording, nobody) for name, side in sides.items()}
-        sources.append(_Source(None, recording, turns, scored, by_rule[rule.name].times, partial(dict, answers)))
+        answers: dict[str, Turns | str] = {name: side.turns.get(recording, nobody) for name, side in sides.items()}
+        sources.append(
+            _Source(
+                None, recording, turns, scored, by_rule[rule.name].times, partial(dict, answers),
+                first.excluded.get(recording, ()),
+            )
+        )  # fmt: skip
     name = Path(reference[0].removeprefix("@")).resolve().stem if len(reference) == 1 else "references"
     return _Found(name, tuple(sides), first.region, tuple(sources))
 
@@ -279,7 +288,10 @@ def _make(found: _Found, rule: ScoringRule, recordings: Sequence[str] | None, mo
         region=found.region,
         systems=found.systems,
         shown=tuple(
-            make_timeline(one.recording, one.reference, one.region, one.hypotheses(), rule, dataset=one.dataset)
+            make_timeline(
+                one.recording, one.reference, one.region, one.hypotheses(), rule,
+                dataset=one.dataset, excluded=one.excluded,
+            )
             for one in shown
         ),
         left_out=left_out,

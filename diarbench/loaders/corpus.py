@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from diarbench.audio import Header, check_channels, read_header
 from diarbench.cards import DatasetCard, Select
-from diarbench.errors import AudioError, InputError, RttmError
+from diarbench.errors import AudioError, InputError, RttmError, counted
+from diarbench.rttm import TurnFile, excluded_of, remarks_on, without_spans
 from diarbench.types import LabelledRecording, Recording, Seconds, Spans, Turns
 
 # A scoring region may end a little after the audio: annotation tools round up.
@@ -53,6 +54,9 @@ class Corpus:
     list: str = ""  # what the ids are from
     is_part: bool = False  # the ids are a part list: what they leave out is not meant
     audio_hint: str = ""
+    files: Mapping[Path, TurnFile] = field(
+        default_factory=dict
+    )  # of references, where they can mark time as not scored
     silent_hint: str = 'if nobody speaks in it, name it in the card: silent = ["{id}"]'
 
 
@@ -68,6 +72,7 @@ def labelled(
     candidates = ids_by_digest(ids) if card.select.random else ids
     if card.select.recordings is not None and card.select.hours is None:
         candidates = candidates[: card.select.recordings]
+    excluded = excluded_of(corpus.files.values())
     chosen: dict[str, LabelledRecording] = {}
     seconds, lowest, late = 0.0, [], []
     for recording_id in candidates:
@@ -80,13 +85,15 @@ def labelled(
             lowest.append((recording_id, header.sample_rate))
         if corpus.uems is None and recording.reference.ends.max(initial=0.0) > recording.uem[-1][1] + _END_TOLERANCE:
             late.append(recording_id)
+        if recording_id in excluded:
+            chosen[recording_id] = _less(recording, excluded[recording_id], corpus.reference)
         if on_progress is not None:
             on_progress(len(chosen), len(candidates))
     if candidates and not chosen:
         raise InputError(
             f"{corpus.where}: [select] hours = {card.select.hours:g} is less than the recording {candidates[0]!r} takes"
         )
-    notes = _notes(corpus, card, lowest, late)
+    notes = [*remarks_on(corpus.files, reference=True, only=chosen), *_notes(corpus, card, lowest, late)]
     meant = card.expect.recordings == len(ids) or (corpus.uems is not None and set(corpus.uems) == set(ids))
     if not corpus.is_part and not meant:
         notes += _left_out(corpus, references)
@@ -176,6 +183,16 @@ def _recording(
     return LabelledRecording(recording, reference, uem if uem is not None else ((0.0, header.duration),)), header
 
 
+def _less(recording: LabelledRecording, excluded: Spans, reference: str) -> LabelledRecording:
+    """The recording, without what its reference marks as not to be scored."""
+    if not (left := without_spans(recording.uem, excluded)):
+        raise InputError(
+            f"{reference}: all of the scoring region of {recording.recording.id!r} is marked as not to be scored; "
+            "leave the recording out of the list (`list`)"
+        )
+    return replace(recording, uem=left)
+
+
 def _check_promises(signal: Signal, header: Header, card: DatasetCard) -> None:
     promises = (("the card expects files of", card.expect.sample_rate), ("its manifest promises", signal.sample_rate))
     for who, rate in promises:
@@ -191,13 +208,13 @@ def _check_promises(signal: Signal, header: Header, card: DatasetCard) -> None:
 def _notes(corpus: Corpus, card: DatasetCard, lowest: Sequence[tuple[str, int]], late: Sequence[str]) -> list[str]:
     notes = []
     if late:
-        notes.append(
-            f"{corpus.where}: {len(late)} references go on after their audio ends, which is not scored ({late[0]})"
-        )
+        said = counted(len(late), "reference goes on after its", "references go on after their")
+        notes.append(f"{corpus.where}: {said} audio ends, which is not scored ({late[0]})")
     if lowest and card.expect.sample_rate is None:
+        said = counted(len(lowest), "recording has", "recordings have")
         notes.append(
-            f"{corpus.where}: {len(lowest)} recordings have fewer samples per second than the {card.sample_rate} Hz "
-            f"that systems are handed ({lowest[0][0]}: {lowest[0][1]} Hz)"
+            f"{corpus.where}: {said} fewer samples per second than the {card.sample_rate} Hz that systems are handed "
+            f"({lowest[0][0]}: {lowest[0][1]} Hz)"
         )
     return notes
 
@@ -205,10 +222,9 @@ def _notes(corpus: Corpus, card: DatasetCard, lowest: Sequence[tuple[str, int]],
 def _left_out(corpus: Corpus, references: Mapping[str, Turns]) -> list[str]:
     """What has no reference, where no list says which recordings are meant."""
     notes = []
-    for what, ids in (("audio files", corpus.audio or {}), ("scoring regions", corpus.uems or {})):
+    for what, ids in (("audio file", corpus.audio or {}), ("scoring region", corpus.uems or {})):
         if unlabelled := sorted(set(ids) - set(references)):
             more = ", ..." if len(unlabelled) > 1 else ""
-            notes.append(
-                f"{corpus.where}: {len(unlabelled)} {what} have no reference and are left out ({unlabelled[0]}{more})"
-            )
+            said = counted(len(unlabelled), f"{what} has no reference and is", f"{what}s have no reference and are")
+            notes.append(f"{corpus.where}: {said} left out ({unlabelled[0]}{more})")
     return notes

@@ -6,12 +6,13 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from diarbench.audio import AUDIO_SUFFIXES
 from diarbench.cards import DatasetCard, Folder
 from diarbench.errors import AudioError, InputError
 from diarbench.loaders.corpus import Corpus, Signal
-from diarbench.rttm import check_id, read_list, read_rttm, read_uem
+from diarbench.rttm import TurnFile, check_id, read_list, read_rttm_file, read_uem
 from diarbench.types import Spans, Turns
 
 _NEARLY_WHOLE = ("whole", "whole-files", "wholefile", "file", "full")  # what people write for "whole-file"
@@ -23,7 +24,8 @@ def read_folder(root: Path, card: DatasetCard, folder: Folder) -> Corpus:
     audio = None if folder.audio == "none" else find_audio(root, folder.audio)
     return Corpus(
         where=root,
-        references=references,
+        references=references.turns,
+        files=references.files,
         reference=str(root / folder.reference),
         audio=None if audio is None else {name: Signal(path, card.channel) for name, path in audio.items()},
         uems=read_card_uem(root, card),
@@ -56,23 +58,33 @@ def read_card_uem(root: Path, card: DatasetCard) -> dict[str, Spans] | None:
     return None if card.uem == "whole-file" else read_uems(root / card.uem)
 
 
-def read_references(place: Path) -> dict[str, Turns]:
-    """References by recording id, from an RTTM file or from all .rttm files of a folder.
+class References(NamedTuple):
+    """What files of references say."""
+
+    turns: dict[str, Turns]  # by recording id
+    files: dict[Path, TurnFile]  # as they were read
+
+
+def read_references(place: Path) -> References:
+    """References from an RTTM file or from all .rttm files of a folder.
 
     A file ID.rttm without turns says that nobody speaks in ID. Raises InputError for an id in two files.
     """
     if not place.is_dir():
-        return read_rttm(place)
+        file = read_rttm_file(place)
+        return References(file.turns, {place: file})
+    files: dict[Path, TurnFile] = {}
     found: dict[str, Turns] = {}
     origin: dict[str, Path] = {}
     for path in _files(place, ".rttm"):
-        turns = read_rttm(path) or {check_id(path.stem, path): Turns.of([])}
+        files[path] = read_rttm_file(path)
+        turns = files[path].turns or {check_id(path.stem, path): Turns.of([])}
         for recording_id in turns:
             if recording_id in origin:
                 raise InputError(f"{path}: the recording id {recording_id!r} is also in {origin[recording_id]}")
             origin[recording_id] = path
         found.update(turns)
-    return found
+    return References(found, files)
 
 
 def read_uems(place: Path) -> dict[str, Spans]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from diarbench.cards import DatasetCard, Kaldi
 from diarbench.errors import InputError, RttmError
 from diarbench.loaders.corpus import Corpus, Signal, Source
-from diarbench.loaders.folder import read_card_uem, read_part, read_references
+from diarbench.loaders.folder import References, read_card_uem, read_part, read_references
 from diarbench.loaders.pipes import audio_of_command
 from diarbench.rttm import check_id, read_lines, read_seconds
 from diarbench.types import Seconds, Turn, Turns
@@ -23,7 +23,7 @@ def read_kaldi(root: Path, card: DatasetCard, kaldi: Kaldi, base: Path) -> Corpu
     Recordings are those of wav.scp, or of the card's part list; each needs a reference. Raises InputError or RttmError.
     """
     if kaldi.reference == "segments":
-        references, named = read_segments(root), f"{root / 'segments'} with utt2spk"
+        references, named = References(read_segments(root), {}), f"{root / 'segments'} with utt2spk"
     else:
         place = root / kaldi.reference
         if not place.exists() and (root / "segments").is_file():
@@ -36,7 +36,8 @@ def read_kaldi(root: Path, card: DatasetCard, kaldi: Kaldi, base: Path) -> Corpu
     part = read_part(root / kaldi.list) if kaldi.list is not None else None
     return Corpus(
         where=root,
-        references=references,
+        references=references.turns,
+        files=references.files,
         reference=named,
         audio=audio,
         uems=read_card_uem(root, card),

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from diarbench.report import text
+from diarbench.rttm import without_spans
 from diarbench.scoring import ErrorSpan, ErrorTimes, Marked, Pair, ScoringRule, UnscoredSpan, mark_errors
 from diarbench.types import Seconds, Spans, Turns
 
@@ -78,10 +79,12 @@ def make_timeline(
     rule: ScoringRule,
     *,
     dataset: str | None = None,
+    excluded: Spans = (),
 ) -> Timeline:
     """The timeline of one recording; a text in place of a hypothesis says why there is none.
 
-    Without a region, what is scored lasts from the first to the last turn of both sides.
+    Without a region, what is scored lasts from the first to the last turn of both sides. `excluded` is not scored
+    wherever it lies.
     """
     nobody = Turns.of([])
     turns = {name: nobody if isinstance(found, str) else found for name, found in hypotheses.items()}
@@ -92,15 +95,24 @@ def make_timeline(
     def answer(name: str) -> Answer:
         if isinstance(problem := hypotheses[name], str):
             return Answer(name, nobody, None, problem=problem)
-        marked = mark_errors(Pair(reference, turns[name], region), rule)
+        marked = mark_errors(Pair(reference, turns[name], _scored([reference, turns[name]], region, excluded)), rule)
         inner = _extent([reference, turns[name]], region)
         return Answer(name, turns[name], marked, _framed(marked.unscored, inner, start, end))
 
     everywhere = region if region is not None else (whole,) if whole is not None else ()
-    unscored = mark_errors(Pair(reference, nobody, everywhere), rule).unscored
+    unscored = mark_errors(Pair(reference, nobody, without_spans(everywhere, excluded)), rule).unscored
     inner = _extent([reference], everywhere)
     answers = tuple(answer(name) for name in hypotheses)
     return Timeline(dataset, recording, reference, _framed(unscored, inner, start, end), answers, start, end)
+
+
+def _scored(sides: Iterable[Turns], region: Spans | None, excluded: Spans) -> Spans | None:
+    """The region less what is excluded; None for all from the first to the last turn."""
+    if not excluded:
+        return region
+    whole = _extent(sides, region)
+    inner = region if region is not None else (whole,) if whole is not None else ()
+    return without_spans(inner, excluded)
 
 
 def _extent(sides: Iterable[Turns], region: Spans | None) -> tuple[Seconds, Seconds] | None:

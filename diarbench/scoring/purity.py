@@ -28,7 +28,8 @@ class ClusterQuality:
 
 def cluster_quality(pairs: Sequence[Pair]) -> ClusterQuality:
     """Purity, coverage, homogeneity and completeness of hypotheses (pyannote.metrics 4, its documentation has the
-    formulas), over the scoring region of each recording, without collar, overlap scored.
+    formulas), over the scoring region of each recording, without collar, overlap scored. Turns of one speaker that
+    overlap are joined first.
 
     Raises MissingRequirementError where pyannote.metrics is not installed: it is in the extra `pyannote`.
     """
@@ -46,6 +47,9 @@ def cluster_quality(pairs: Sequence[Pair]) -> ClusterQuality:
         if pair.uem is not None:  # pyannote.metrics 4.2 takes a UEM here, and does not use it
             region = Timeline([Segment(*span) for span in pair.uem])
             sides = [side.crop(region) for side in sides]
+        # Nobody speaks twice at once, here as in every score. pyannote.metrics' purity and coverage see it so too; its
+        # entropies count time again in which turns of one speaker overlap.
+        sides = [side.support() for side in sides]
         for metric in metrics:
             metric(*sides)
     return ClusterQuality(*(float(abs(metric)) for metric in metrics))

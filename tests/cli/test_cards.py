@@ -105,7 +105,7 @@ def test_notes_of_a_dataset_are_shown(diarbench, here):
     assert answer.code == 0
     (result,) = json.loads(answer.out)["checks"]
     (note,) = result["notes"]
-    assert "1 audio files have no reference and are left out (d" in note
+    assert "1 audio file has no reference and is left out (d" in note
     assert f"note: {note}\n" in answer.err
     assert note in diarbench("check", "mine").err
 

@@ -198,9 +198,9 @@ def test_recordings_without_hypothesis_are_not_compared(diarbench, folders):
     assert (one["datasets"]["ref"]["recordings"], one["datasets"]["ref"]["of"]) == (5, 6)
     assert one["macro"]["b"] is None
     assert "incomplete (bad: 5 of 6 recordings on ref)" in one["conclusion"]
-    assert "note: bad: 1 recordings have no hypothesis and are not compared (b)\n" in answer.err
-    assert "note: bad: 1 hypotheses have no reference and are left out (z)\n" in answer.err
-    assert "note: good: 1 hypotheses end far too late (c: " in answer.err
+    assert "note: bad: 1 recording has no hypothesis and is not compared (b)\n" in answer.err
+    assert "note: bad: 1 hypothesis has no reference and is left out (z)\n" in answer.err
+    assert "note: good: 1 hypothesis ends far too late (c: " in answer.err
     assert "counts as missed" not in answer.err
     for name in "acdef":
         Path(f"bad/{name}.rttm").unlink()

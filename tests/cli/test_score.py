@@ -65,7 +65,7 @@ def test_gaps_on_either_side_are_said(diarbench, files):
     Path("hyp/three.rttm").write_text("SPEAKER three 1 0 1 <NA> <NA> x <NA> <NA>\n")
     answer = diarbench("score", "-r", "ref", "-y", "hyp", "--rule", "full", "--format", "json")
     assert json.loads(answer.out)["rules"]["full"]["recordings"]["one"]["missed"] == pytest.approx(10)
-    assert "all their speech counts as missed (one" in answer.err
+    assert "all its speech counts as missed (one" in answer.err
     assert "three" in answer.err
 
 
@@ -136,7 +136,7 @@ def test_equal_systems_share_a_rank_and_gaps_have_none(diarbench, two_systems):
     answer = diarbench("score", "-r", "ref", *words, "-u", "all.uem", "--format", "json")
     systems = json.loads(answer.out)["systems"]
     assert {name: system["rank"] for name, system in systems.items()} == {"a": 1, "b": 1, "c": 3, "d": None}
-    assert "note: d: 1 recordings have no hypothesis; all their speech counts as missed (two" in answer.err
+    assert "note: d: 1 recording has no hypothesis; all its speech counts as missed (two" in answer.err
     assert "note: d has no rank, since it lacks recordings" in answer.err
     assert answer.code == 0
 
@@ -299,7 +299,8 @@ def test_the_published_voxconverse_from_folder_to_table(diarbench, shared_data):
     [
         ("{}.wav", "; one and one.wav differ only in their ending: rename one side"),
         ("{}", None),
-        ("{}-b", ""),
+        ("{}-b", "; one and one-b differ only in '-b' at the end: rename one side"),
+        ("{0}{0}", ""),
     ],
 )
 def test_no_shared_id_is_an_error(diarbench, files, written, hint):
@@ -334,7 +335,7 @@ def test_milliseconds_are_suspected(diarbench, files, uem):
     answer = diarbench("score", "-r", "ref", "-y", "hyp", *uem, "--format", "json")
     assert answer.code == 0
     assert (
-        "note: 1 hypotheses end far too late (one: at 8000 s, its reference and scoring region at 10 s)" in answer.err
+        "note: 1 hypothesis ends far too late (one: at 8000 s, its reference and scoring region at 10 s)" in answer.err
     )
     assert json.loads(answer.out)["beyond"] == ["one"]
     assert diarbench("score", "-r", "ref", "-y", "ref", *uem).err == ""
@@ -345,3 +346,26 @@ def test_a_system_given_twice(diarbench, files):
         answer = diarbench("score", "-r", "ref", "--system", "A=hyp", "--system", f"A={second}")
         assert (answer.code, answer.out) == (2, "")
         assert f"A is given twice, and {second} has the recording 'one' again" in answer.err
+
+
+def test_what_references_mark_is_told_once_and_in_the_json(diarbench, files):
+    Path("ref/two.rttm").write_text(Path("ref/two.rttm").read_text() + "NOSCORE two 1 9 6\n")
+    said = "note: ref/two.rttm: marked as not to be scored, and left out of scoring: 6 s in 1 region of 1 recording\n"
+    answer = diarbench("score", "-r", "ref", "--system", "a=hyp", "--system", "b=hyp", "--format", "json")
+    assert answer.err == said
+    for system in json.loads(answer.out)["systems"].values():
+        assert (system["excluded"], system["unreferenced"]) == ({"two": [[9.0, 15.0]]}, [])
+        two = system["rules"]["full"]["recordings"]["two"]
+        assert (two["scored"], two["false_alarm"]) == (pytest.approx(9), 0)
+    assert "scored inside the UEM, less what ref" in diarbench("score", "-r", "ref", "-y", "hyp", "-u", "all.uem").out
+    answer = diarbench("compare", "-r", "ref", "--system", "a=hyp", "--system", "b=ref")
+    assert answer.err.startswith(said)
+    assert "note: b: ref/two.rttm: marked as not to be scored, and scored all the same" in answer.err
+
+
+def test_a_uem_without_references_is_said(diarbench, files):
+    Path("ref/two.rttm").unlink()
+    answer = diarbench("score", "-r", "ref", "-y", "hyp", "-u", "all.uem", "--format", "json")
+    assert json.loads(answer.out)["unreferenced"] == ["two"]
+    assert "note: 1 recording of the UEM has no reference (two): what the hypothesis says there counts" in answer.err
+    assert "false alarm, 12 s" in answer.err

@@ -161,6 +161,22 @@ def test_files_are_shown_as_runs_are(diarbench, folders):
     assert "<title>Errors on ref</title>" in Path("page.html").read_text()
 
 
+@pytest.mark.parametrize("region", [(), ("--region", "reference"), ("-u", "all.uem")])
+@pytest.mark.parametrize("rule", ["full", "fair"])
+def test_time_that_a_reference_marks_is_not_scored_here_either(diarbench, folders, region, rule):
+    with Path("ref", "a.rttm").open("a") as file:
+        file.write("NOSCORE a 1 7 2.5 <NA> <NA> <NA> <NA> <NA>\n")
+    result = found(diarbench(*folders, *region, "--rule", rule, "--recording", "a", "--format", "json"))
+    options = ("-r", "ref", "--system", "bad=bad", "--system", "good=good", *region, "--rule", rule)
+    scores = found(diarbench("score", *options, "--format", "json"))
+    (recording,) = result["recordings"]
+    for answer in recording["systems"]:
+        expected = scores["systems"][answer["system"]]["rules"][rule]["recordings"]["a"]
+        assert {kind: answer[kind] for kind in KINDS} == pytest.approx({kind: expected[kind] for kind in KINDS})
+        assert any(span["start"] <= 7 and span["end"] >= 9.5 for span in answer["unscored"] if span["why"] == "outside")
+    assert 0 < recording["systems"][0]["scored"] <= 7.5
+
+
 def test_files_take_the_options_of_score(diarbench, folders):
     words = ("-u", "all.uem", "--rule", "collar=0.5,overlap=skip", "--mapping", "scored", "--format", "json")
     result = found(diarbench(*folders, *words))

@@ -35,6 +35,29 @@ def test_recordings_are_pooled_by_time_and_the_region_counts():
     assert found.coverage == pytest.approx(15 / 25)
 
 
+SPLIT = [(0, 5, "y"), (5, 12, "x")]
+
+
+@pytest.mark.parametrize(
+    ("reference", "hypothesis"),
+    [
+        ([(0, 10, "A"), (4, 10, "A"), (10, 12, "B")], SPLIT),
+        ([(0, 10, "A"), (10, 12, "B")], [*SPLIT, (5, 9, "x"), (6, 12, "x")]),
+    ],
+)
+def test_turns_of_one_speaker_that_overlap_count_once(reference, hypothesis):
+    diarization = pytest.importorskip("pyannote.metrics.diarization")
+    found = cluster_quality([pair(reference, hypothesis)])
+    assert found == cluster_quality([pair([(0, 10, "A"), (10, 12, "B")], SPLIT)])
+    sides = Turns.of(reference).to_annotation(), Turns.of(hypothesis).to_annotation()
+    assert found.purity == pytest.approx(diarization.DiarizationPurity()(*sides))
+    assert found.coverage == pytest.approx(diarization.DiarizationCoverage()(*sides))
+    # Its entropies count such time twice: once the turns are joined, they are the same.
+    homogeneity = diarization.DiarizationHomogeneity()
+    assert homogeneity(*sides) != pytest.approx(found.homogeneity)
+    assert homogeneity(*(side.support() for side in sides)) == pytest.approx(found.homogeneity)
+
+
 def test_without_pyannote_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyannote.metrics", None)
     with pytest.raises(MissingRequirementError, match=r"diarbench\[pyannote\]"):
