@@ -22,6 +22,8 @@ from diarbench.errors import DiarbenchError
 from diarbench.files import without_home
 from diarbench.types import Turns
 
+_LONGEST_LINE = 500  # characters of what went wrong; the place is added, and the whole stands in the traceback
+
 _started_in: Path | None = None  # of a process that runs an adapter, which may go elsewhere
 
 
@@ -88,7 +90,9 @@ def one_line(error: BaseException, adapter: Path | None = None) -> str:
     except Exception:  # noqa: BLE001  an adapter's exception may fail to print itself
         text = "a message that can't be printed"
     name = "" if isinstance(error, DiarbenchError) else f"{type(error).__name__}: "
-    said = "".join(letter if letter.isprintable() else "?" for letter in shortened(f"{name}{text}"))[:500]
+    said = "".join(letter if letter.isprintable() else "?" for letter in shortened(f"{name}{text}"))
+    if len(said) > _LONGEST_LINE:
+        said = said[: _LONGEST_LINE - 1] + "…"
     return said + (_place(error, adapter) if adapter is not None else "")
 
 
