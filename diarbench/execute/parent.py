@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 # Building a system may mean reading gigabytes of weights; decoding, hours of audio over a network.
 _PATIENCE = 1800.0  # s
 
+# What a process printed last that is stored with its failure: its stack, and something before it.
+_LAST_WORDS = 5000  # characters
+
 # A system whose process dies on every recording would take days to say so.
 _DEATHS = 5  # in a row
 
@@ -182,6 +185,7 @@ class _Runner:
         # result of the one before may still be being written.
         self._begun: list[tuple[str, str]] = []
         self._limit: Seconds | None = _PATIENCE
+        self._calling = False  # whether `diarize` is what the limit is for
         self._deaths = 0
         self._session = ""  # of the process at work
         self.done = self.kept = 0
@@ -238,7 +242,7 @@ class _Runner:
 
     def _listen(self, worker: WorkerProcess) -> str | None:
         """Follow the process to its end; why it ended, where it didn't say so itself."""
-        self._begun, self._limit = [], _PATIENCE
+        self._begun, self._limit, self._calling = [], _PATIENCE, False
         try:
             while (event := worker.next(self._limit)) is not None:
                 self._handle(event)
@@ -246,14 +250,16 @@ class _Runner:
                     worker.wait()
                     return None
         except TimeoutError:
+            worker.ask_where()
             worker.kill()
-            return f"no answer within {self._limit:g} s; the process was ended"
+            cure = "; --time-limit gives it more" if self._calling else ""
+            return f"no answer within {self._limit:g} s, so the process was ended{worker.place()}{cure}"
         return worker.reason()
 
     def _handle(self, event: Mapping[str, Any]) -> None:
         kind = event["event"]
         key = (event.get("dataset", ""), event.get("recording", ""))
-        self._limit = _PATIENCE
+        self._limit, self._calling = _PATIENCE, kind == "call"
         if kind == "fatal":
             raise StoreError(event["error"])
         if kind == "unloadable":
@@ -282,7 +288,7 @@ class _Runner:
         with self._folder_of(key).locked():
             if self._take_what_is_stored(key, session):
                 return
-            self._folder_of(key).write_failure(key[1], reason, said[-2000:], session)
+            self._folder_of(key).write_failure(key[1], reason, said[-_LAST_WORDS:], session)
         self._tell_failed(key, reason)
         self._strike(key, "failed")
 
@@ -313,7 +319,7 @@ class _Runner:
         reason = shortened(reason)
         now = datetime.now(UTC).isoformat(timespec="microseconds")
         session = new_session(_session(), now)
-        session |= {"ended": now, "machine": dict(self._machine), "error": reason, "detail": said[-2000:]}
+        session |= {"ended": now, "machine": dict(self._machine), "error": reason, "detail": said[-_LAST_WORDS:]}
         for part in self._work:
             if part.missing:
                 with part.folder.locked():

@@ -83,9 +83,14 @@ DYING = {
     "os._exit(0)": "the process ended with exit code 0",
     "os._exit(7)": "the process ended with exit code 7",
     "os.fork() and os._exit(7); time.sleep(1000)": "the process ended with exit code 7: no message",
-    "ctypes.string_at(0)": "the process died of signal 11",
+    "ctypes.string_at(0)": "the process died of signal 11 (SIGSEGV): no message (systems/odd/adapter.py, line ",
+    "print('last', flush=True); ctypes.string_at(0)": "the process died of signal 11 (SIGSEGV): last (systems/odd/adap",
+    "os.fork() or ctypes.string_at(0); os.wait(); print('end', flush=True); os._exit(7)": "with exit code 7: end",
+    "threading.Thread(target=ctypes.string_at, args=(0,)).start(); time.sleep(9)": "signal 11 (SIGSEGV): no message",
+    "os.close(2); os.abort()": "(SIGABRT): no message (systems/odd/adapter.py, line ",
+    "os.kill(os.getpid(), signal.SIGTERM)": "the process died of signal 15 (SIGTERM): no message",
     "os.kill(os.getpid(), signal.SIGKILL)": "the process was killed (signal 9; out of memory?)",
-    "os.abort()": "the process died of signal 6",
+    "os.abort()": "the process died of signal 6 (SIGABRT): no message (systems/odd/adapter.py, line ",
     "print('last words', flush=True); os._exit(7)": "the process ended with exit code 7: last words",
     "os.write(2, bytes(range(256)) + b'\\xff\\xfe'); os._exit(7)": "the process ended with exit code 7",
 }
@@ -233,8 +238,14 @@ def test_a_call_that_hangs_is_ended(lab: Lab):
     before = time.monotonic()
     outcome = lab.run(system, dataset, time_limit=0.5)
     assert time.monotonic() - before < 10
-    assert outcome.failures == ("odd on mine, odd00: no answer within 0.5 s; the process was ended",)
+    assert outcome.failures == (
+        "odd on mine, odd00: no answer within 0.5 s, so the process was ended (systems/odd/adapter.py, line 13); "
+        "--time-limit gives it more",
+    )
     assert outcome.done == 2
+    failed = lab.folder("odd").result("odd00")
+    assert failed is not None
+    assert 'odd/adapter.py", line 13 in odd00\n' in failed["detail"]
 
 
 SLOW_DECODING = """
