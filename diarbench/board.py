@@ -380,13 +380,14 @@ class _Uncounted(NamedTuple):
     """Timings on one dataset that don't count."""
 
     dataset: str
-    of: int  # recordings
-    reasons: list[str]  # one for each timing
+    of: int  # timings
+    reasons: list[str]  # one for each that doesn't count
 
 
 def _uncounted(stored: Mapping[str, Stored], column: Column) -> _Uncounted:
-    found = [stored[name].result.get("timing_problem") for name in column.recordings if name in stored]
-    return _Uncounted(column.name, len(column.recordings), [reason for reason in found if reason])
+    results = [stored[name].result for name in column.recordings if name in stored]
+    timed = [result.get("timing_problem") for result in results if result.get("timing")]
+    return _Uncounted(column.name, len(timed), [reason for reason in timed if reason])
 
 
 def _left_out(place: Place, parts: Sequence[_Uncounted]) -> str:

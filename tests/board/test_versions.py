@@ -100,6 +100,9 @@ def test_speeds_need_all_recordings_of_all_datasets_and_no_company(shelf: Shelf)
     assert shelf.entry(datasets=["d"]).timings_left_out == ()
     shelf.run(dataset="d", problem="another diarbench ran on this machine")
     assert "6 of 6 timings don't count (d, e: another" in shelf.entry().timings_left_out[0], "one line for a place"
+    shelf.run(dataset="d", results={"a": 0.1, "b": "it broke", "c": None}, problem="another diarbench ran", key="1")
+    assert "4 of 4 timings don't count" in shelf.entry().timings_left_out[0], "what failed or lacks has none"
+    shelf.run(dataset="d", problem="another diarbench ran on this machine")
     shelf.run(dataset="d")
     assert shelf.board().places == ()
     shelf.run(dataset="e", wall=None)
