@@ -35,7 +35,7 @@ from diarbench.measure.counts import build_networks, count_system
 from diarbench.measure.machine import load_average, peak_memory, settings, software
 from diarbench.measure.stages import measured_stages
 from diarbench.store import RunFolder, describe_audio, new_session
-from diarbench.types import MAX_TIME, Audio, Recording, Seconds, Timing, Turns
+from diarbench.types import Audio, Recording, Seconds, Timing, Turns
 
 # Long enough for a network to see speech-like input once; short enough not to matter.
 _WARM_UP = 5.0  # s of audio
@@ -282,12 +282,13 @@ class Worker:
         elif device == "cpu" and used > _CPU_EXCESS * threads * wall + _CPU_SLACK:
             problem = f"it used {used / wall:.1f} CPU cores, not the {threads} that it was given (--threads)"
         timing = Timing(wall, audio.recording.duration, dict(stages.seconds))
-        turns = self._from_zero(Turns.from_output(output), audio.recording)
+        turns = Turns.from_output(output)
+        self._look_at_ends(turns, audio.recording)
         return _Call(audio.recording.id, turns, timing, problem, calls)
 
-    def _from_zero(self, turns: Turns, recording: Recording) -> Turns:
-        """The turns from 0 s on, as RTTM knows no other; that some begin before, or end after the recording, is noted.
-        Raises AdapterError where they can't be seconds."""
+    def _look_at_ends(self, turns: Turns, recording: Recording) -> None:
+        """Note turns that begin before the recording, where they are cut off when stored, or end after it. Raises
+        AdapterError where they can't be seconds."""
         start, end = (float(turns.starts[0]), float(turns.ends.max())) if len(turns) else (0.0, 0.0)
         length = recording.duration
         if end > _NO_SECONDS * length and end - length > _LONGEST_WINDOW:
@@ -296,7 +297,6 @@ class Worker:
             self._outside.ends[recording.id] = round(end, 3)
         if round(start, 3) < 0:  # what rounds to 0.000 is 0: windows may leave a hair below it
             self._outside.starts[recording.id] = round(start, 3)
-        return turns.crop(0.0, MAX_TIME) if start < 0 else turns
 
     @contextlib.contextmanager
     def _held(self, folder: RunFolder, task: Task) -> Iterator[None]:
