@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import gc
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import diarbench
 from diarbench import memo
@@ -17,6 +18,7 @@ from diarbench.costs import Measured, read_complexity, read_measured
 from diarbench.errors import InputError, RttmError, StoreError, did_you_mean
 from diarbench.files import digest_of, sha256_of
 from diarbench.leaderboard import REST, Column, Entry, Leaderboard, Place, Score, Speed, rank
+from diarbench.measure.beside import COMPANY
 from diarbench.scoring import ErrorTimes, Pair, ScoringRule, score_recordings
 from diarbench.store import (
     RunFolder,
@@ -149,6 +151,7 @@ def _entry(
     macs: list[int | None] = []
     sources: list[RunFolder] = []
     problems: list[str] = []
+    uncounted: dict[Place, list[_Uncounted]] = {}
     for column in columns:
         versions_run = [run for run in runs if run.run["dataset"] == column.name]
         newest, late = _newest_runs([run for run in versions_run if run.run["identity"]["dataset"] == column.digest])
@@ -172,7 +175,7 @@ def _entry(
         for place in newest:
             speeds.setdefault(place, []).append(_speed(stored[place], column))
             stages.setdefault(place, []).append(_stages(stored[place], column))
-            problems += _timing_problems(stored[place], column, place)
+            uncounted.setdefault(place, []).append(_uncounted(stored[place], column))
     if len({_system_identity(run) for run in sources}) > 1:
         problems.append("its results on different datasets come from different versions of the system or its libraries")
     latest = max(runs, key=lambda run: run.newest, default=None)
@@ -187,6 +190,7 @@ def _entry(
         speeds=totals,
         complexity=_complexity(sources),
         problems=tuple(dict.fromkeys(problems)),
+        timings_left_out=tuple(text for place, parts in uncounted.items() if (text := _left_out(place, parts))),
         provenance=tuple({**run.run, "sessions": run.sessions} for run in sources),
         stages={
             place: shares
@@ -372,19 +376,33 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _timing_problems(stored: Mapping[str, Stored], column: Column, place: Place) -> list[str]:
-    """Why a place shows no speed, though the system was timed there."""
-    reasons: dict[str, int] = {}
-    for recording_id in column.recordings:
-        if recording_id in stored and (reason := stored[recording_id].result.get("timing_problem")):
-            reasons[reason] = reasons.get(reason, 0) + 1
+class _Uncounted(NamedTuple):
+    """Timings on one dataset that don't count."""
+
+    dataset: str
+    of: int  # timings
+    reasons: list[str]  # one for each that doesn't count
+
+
+def _uncounted(stored: Mapping[str, Stored], column: Column) -> _Uncounted:
+    results = [stored[name].result for name in column.recordings if name in stored]
+    timed = [result.get("timing_problem") for result in results if result.get("timing")]
+    return _Uncounted(column.name, len(timed), [reason for reason in timed if reason])
+
+
+def _left_out(place: Place, parts: Sequence[_Uncounted]) -> str:
+    """Why a place shows no speed, though the system was timed there; empty where no timing is left out."""
+    reasons = Counter(reason for part in parts for reason in part.reasons)
     if not reasons:
-        return []
-    count, example = sum(reasons.values()), max(reasons, key=lambda reason: reasons[reason])
-    return [
-        f"{column.name}: no speed for {place.label} on {place.machine}: {count} of {len(column.recordings)} timings "
-        f"don't count ({example}); measure again with --again"
-    ]
+        return ""
+    ((example, _),) = reasons.most_common(1)
+    where = ", ".join(part.dataset for part in parts if part.reasons)
+    # What used too many cores would do so again: the reason names the option that gives it more.
+    remedy = "; --again makes them anew" if example == COMPANY else ""
+    return (
+        f"no speed for {place.label} on {place.machine}: {reasons.total()} of {sum(part.of for part in parts)} timings "
+        f"don't count ({where}: {example}){remedy}"
+    )
 
 
 def _total(parts: Sequence[Speed | None], expected: int) -> Speed | None:

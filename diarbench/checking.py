@@ -6,7 +6,7 @@ import importlib.util
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from diarbench.published import read_published
 from diarbench.registry import Registry, shipped
 from diarbench.scoring import find_rule
 from diarbench.types import LabelledRecording, Recording, Seconds
+
+if TYPE_CHECKING:
+    from diarbench.execute import Failure
 
 _LENGTH = 10.0  # s of audio that a system is tried on
 _SHOWN = 3  # ids in a problem
@@ -57,6 +60,8 @@ class _Silent:
     def begin(self, recordings: int, audio: Seconds) -> None: ...
 
     def system(self, name: str, position: int, count: int) -> None: ...
+
+    def failed(self, failure: Failure) -> None: ...
 
     def recording(self, system: str, recording: str, audio: Seconds, status: str) -> None: ...
 
@@ -211,6 +216,8 @@ def _try(spec: SystemSpec, folder: Path, weights: Path | None) -> Check:
     end = float(turns.ends.max()) if len(turns) else 0.0
     if end > _LENGTH + _OVERSHOOT:
         notes += (f"{spec.name}: turns end at {end:g} s, the recording at {_LENGTH:g} s",)
+    for start in results.sessions[-1].get("turns_start", {}).values():
+        notes += (f"{spec.name}: turns start at {start:g} s, before the recording; they are cut off at 0 s",)
     result = results.result("excerpt")
     timing = result["timing"] if result else None
     took = f" in {timing['wall']:.2f} s" if timing else ""

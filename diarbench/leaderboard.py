@@ -117,6 +117,7 @@ class Entry:
     pipeline_macs: float | None = None  # multiply-accumulates per second of audio, over all recordings of the board
     measured: Mapping[Place, Measured] = field(default_factory=dict)  # of measuring sessions, the newest at each place
     notes: tuple[str, ...] = ()  # what is not shown, and why; nothing that went wrong
+    timings_left_out: tuple[str, ...] = ()  # places without a speed though it was timed there, and why; likewise
     trained_parts: tuple[str, ...] = ()  # of corpora, as its card names them: "ami/train", or "ami" for some of it
     may_have_seen: tuple[str, ...] = ()  # parts that its weights may have been trained on
 

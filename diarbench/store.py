@@ -141,11 +141,11 @@ class RunFolder:
     ) -> None:
         """Store a hypothesis and its timing. The JSON is written last: without it, nothing counts as done.
 
-        `audio` is what `describe_audio` said, or None for a system that used none. `timing_problem` says why a timing
-        is no speed to show. `macs` are the multiply-accumulates of the networks by stage, None where they can't be
-        told, for which `macs_problem` gives the reason.
+        What of the turns lies before 0 s is cut off. `audio` is what `describe_audio` said, or None for a system that
+        used none. `timing_problem` says why a timing is no speed to show. `macs` are the multiply-accumulates of the
+        networks by stage, None where they can't be told, for which `macs_problem` gives the reason.
         """
-        # A start that lies a hair below 0 would be written as a negative time, which no reader takes.
+        # What lies before 0 would be written as negative times, which no reader takes.
         rttm = format_rttm(recording_id, turns.crop(0.0, math.inf)).encode()
         # One sync of the folder, after the JSON, makes both names durable. Where the power goes before it, an RTTM
         # without JSON is not done, nor is a JSON without the RTTM whose digest it holds.

@@ -26,6 +26,9 @@ Verdict: TypeAlias = Literal["faster", "slower", "within noise"]
 # Longer than any recording, short enough that a double still tells microseconds apart.
 MAX_TIME: Seconds = 1e9
 
+# A first window that is padded on the left may begin before the recording, by no more than it is long.
+_LONGEST_PADDING: Seconds = 10.0
+
 
 class Turn(NamedTuple):
     """One speaker speaking from `start` to `end` (s)."""
@@ -124,10 +127,10 @@ class Turns:
 
     @classmethod
     def from_output(cls, output: object) -> Turns:
-        """Turns from whatever a system's `diarize` may return.
+        """Turns from whatever a system's `diarize` may return; their starts may lie up to 10 s before 0.
 
-        Raises AdapterError where it is neither Turns, a pyannote Annotation, nor (start, end, speaker) rows, or
-        where RTTM could not hold it: a turn before 0 s, a speaker's name that is empty or has white space in it.
+        Raises AdapterError where it is neither Turns, a pyannote Annotation, nor (start, end, speaker) rows, where a
+        turn starts earlier, or where RTTM could not hold a speaker's name, which is empty or has white space in it.
         """
         try:
             if isinstance(output, cls):
@@ -140,16 +143,17 @@ class Turns:
                 label.encode()  # a lone surrogate could not be written; its UnicodeEncodeError is a ValueError
                 if label.split() != [label]:
                     raise ValueError(f"the speaker name {label!r} is empty or holds white space")
-            # A start that rounds to 0.000 is 0: windows and paddings may leave a hair below it.
-            if len(turns) and round(float(turns.starts[0]), 3) < 0:
-                raise ValueError(f"a turn starts at {turns.starts[0]:g} s, before the recording")
+            if len(turns) and turns.starts[0] < -_LONGEST_PADDING:
+                raise ValueError(f"a turn starts at {turns.starts[0]:g} s, long before the recording")
             if len(turns) and turns.ends.max() > MAX_TIME:
                 raise ValueError(f"a turn ends at {turns.ends.max():g} s, after any recording")
             return turns
         except (TypeError, ValueError, OverflowError) as error:
+            # What went wrong first: where there is little room, the end is cut.
+            returned = "None" if output is None else f"{type(output).__name__}: {error}"
             raise AdapterError(
-                "diarize() must return Turns, a pyannote Annotation, or an iterable of "
-                f"(start, end, speaker) in seconds; got {type(output).__name__}: {error}"
+                f"diarize() returned {returned}; it must return Turns, a pyannote Annotation, or an iterable of "
+                "(start, end, speaker) in seconds"
             ) from error
 
     def to_annotation(self, recording_id: str | None = None) -> Annotation:

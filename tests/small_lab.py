@@ -16,7 +16,7 @@ import soundfile
 
 from diarbench.board import read_board
 from diarbench.cards import DatasetCard, SystemCard, SystemSpec, expand, read_card
-from diarbench.execute import Outcome, execute
+from diarbench.execute import Failure, Outcome, execute
 from diarbench.leaderboard import Entry, Leaderboard
 from diarbench.loaders import Dataset, load_dataset
 from diarbench.plan import plan
@@ -46,6 +46,7 @@ class Shown:
 
     begun: tuple[int, float] = (0, 0.0)
     systems: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
     recordings: list[tuple[str, str, str]] = field(default_factory=list)  # system, recording, status
 
     def begin(self, recordings: int, audio: float) -> None:
@@ -53,6 +54,9 @@ class Shown:
 
     def system(self, name: str, position: int, count: int) -> None:
         self.systems.append(name)
+
+    def failed(self, failure: Failure) -> None:
+        self.failures.append(str(failure))
 
     def recording(self, system: str, recording: str, audio: float, status: str) -> None:
         self.recordings.append((system, recording, status))

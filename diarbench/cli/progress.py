@@ -12,6 +12,8 @@ from diarbench.types import Seconds
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, TaskID
 
+    from diarbench.execute import Failure
+
 
 @contextmanager
 def bars(*columns: str | ProgressColumn, by_itself: bool = True) -> Iterator[Progress]:
@@ -50,12 +52,14 @@ class Bar:
         self._count += 1
         if self._task is not None:
             self._progress.update(self._task, advance=audio, recordings=f"{self._count}/{self._total}")
-        if status == "failed":
-            self._progress.console.print(f"failed: {system} on {recording}", style="red", markup=False)
+
+    def failed(self, failure: Failure) -> None:
+        """Say above the bar what failed, and why."""
+        self._progress.console.print(f"failed: {failure}", style="red", markup=False, highlight=False)
 
 
 class Lines:
-    """One line per system on standard error: for pipes and logs."""
+    """One line per system and failure on standard error: for pipes and logs."""
 
     def begin(self, recordings: int, audio: Seconds) -> None:
         """Say how much is to be done."""
@@ -67,9 +71,11 @@ class Lines:
         sys.stderr.write(f"[{position}/{count}] {name}\n")
 
     def recording(self, system: str, recording: str, audio: Seconds, status: str) -> None:
-        """Say what failed; the rest is silence."""
-        if status == "failed":
-            sys.stderr.write(f"failed: {system} on {recording}\n")
+        """Silence: what failed has been said."""
+
+    def failed(self, failure: Failure) -> None:
+        """Say what failed, and why."""
+        sys.stderr.write(f"failed: {failure}\n")
 
 
 @contextmanager

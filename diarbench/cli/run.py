@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -23,8 +24,13 @@ from diarbench.cli.report import BaselineOption, note_hidden, readable_tables
 from diarbench.errors import AudioError, InputError, MissingRequirementError, did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from diarbench.execute import Failure
+    from diarbench.leaderboard import Leaderboard
     from diarbench.loaders import Dataset
     from diarbench.registry import Registry
+    from diarbench.report.troubles import Trouble
 
 
 class DeviceChoice(StrEnum):
@@ -114,6 +120,7 @@ def run(
         baseline=baseline,
     )
     from diarbench.report import leaderboard_json, print_leaderboard, render_html, reported_on
+    from diarbench.report.troubles import troubles
 
     tables = readable_tables(registry, registry.choose_report(report)[1].reported if report is not None else ["*"])
     reported = reported_on(board, tables)
@@ -124,15 +131,19 @@ def run(
                     "failures": list(outcome.failures)})  # fmt: skip
     else:
         print_leaderboard(board, console(), reported)
-        typer.echo(f"\n{outcome.done} recordings run, {outcome.kept} already there. Page: {page}")
+        failed = sum(failure.count for failure in outcome.failed)
+        counts = [f"{outcome.done} recordings run", *([f"{failed} failed"] if failed else [])]
+        typer.echo(f"\n{', '.join(counts)}, {outcome.kept} already there. Page: {page}{_of_what(runs, board)}")
     for text in overhangs(outcome.folders):
         note(text)
-    for failure in outcome.failures:
-        typer.echo(f"failed: {failure}", err=True)
+    told = troubles(board) if format is Format.table else []
+    for failure in _gathered(outcome.failed, board):
+        if not any(failure.system == one.system and failure.error in one.error for one in told):
+            typer.echo(f"failed: {failure.sentence}", err=True)
     if outcome.details:
         rest = f", and {len(outcome.details) - 1} more like it" if len(outcome.details) > 1 else ""
         note(f'the whole traceback is "detail" in {outcome.details[0]}{rest}')
-    if outcome.failures:
+    if outcome.failed:
         raise typer.Exit(1)
 
 
@@ -172,6 +183,35 @@ def load_datasets(registry: Registry, wanted: list[str], *, needs_audio: bool = 
     if absent and not loaded:
         raise absent[0]
     return loaded
+
+
+def _gathered(failed: Iterable[Failure], board: Leaderboard) -> list[Trouble]:
+    """Failures as a board tells them: recordings of one system and dataset with the same error together."""
+    from diarbench.report.troubles import Trouble
+
+    sizes = {column.name: len(column.recordings) for column in board.columns}
+    found: dict[tuple[str, str | None, str], list[str]] = {}
+    for one in failed:
+        names = found.setdefault((one.system, one.dataset, one.error), [])
+        names += [one.recording] if one.recording is not None else []
+    return [
+        Trouble(system, dataset, tuple(names), sizes[dataset] if dataset is not None else 0, error)
+        for (system, dataset, error), names in found.items()
+    ]
+
+
+def _of_what(runs: Path, board: Leaderboard) -> str:
+    """That the page does not show all that is stored, where that is so, and what does."""
+    from diarbench.report.text import many
+    from diarbench.store import find_runs
+
+    stored = [folder.run for folder in find_runs([runs])]
+    systems, datasets = {run["system"] for run in stored}, {run["dataset"] for run in stored}
+    if systems <= {line.entry.system for line in board.lines} and datasets <= {one.name for one in board.columns}:
+        return ""
+    command = "diarbench report" if runs == Path("runs") else f"diarbench report --runs {shlex.quote(str(runs))}"
+    everything = f"{many(len(systems), 'system')} on {many(len(datasets), 'dataset')}"
+    return f", of this run alone; `{command}` shows all that is in {runs} ({everything})"
 
 
 def _wanted(

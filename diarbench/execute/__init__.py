@@ -1,5 +1,5 @@
 """Run jobs: each system in a process of its own, results stored as they come."""
 
-from diarbench.execute.parent import Outcome, Progress, execute, overhangs
+from diarbench.execute.parent import Failure, Outcome, Progress, execute, overhangs
 
-__all__ = ["Outcome", "Progress", "execute", "overhangs"]
+__all__ = ["Failure", "Outcome", "Progress", "execute", "overhangs"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import json
 import os
 import re
@@ -22,6 +23,11 @@ from diarbench.errors import DiarbenchError
 from diarbench.files import without_home
 from diarbench.types import Turns
 
+# What Python prints above the stack of a process that dies, or is asked where it is.
+DYING, STACK = "Fatal Python error: ", "(most recent call first):"
+
+_LONGEST_LINE = 500  # characters of what went wrong; the place is added, and the whole stands in the traceback
+
 _started_in: Path | None = None  # of a process that runs an adapter, which may go elsewhere
 
 
@@ -29,7 +35,8 @@ def begin() -> tuple[bytes, TextIO]:
     """The order on standard input, and where events go: the original standard output.
 
     From here on what an adapter prints goes to standard error, it and the programs that it starts read nothing, and
-    this process ends with its parent. The order is empty where the parent ended before it had given one.
+    this process ends with its parent. Dying in C code, or asked with SIGUSR1, it prints where it is. The order is empty
+    where the parent ended before it had given one.
     """
     global _started_in
     with contextlib.suppress(OSError):
@@ -39,6 +46,7 @@ def begin() -> tuple[bytes, TextIO]:
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
+    _show_where()
     with os.fdopen(os.dup(parent), "rb") as orders:
         line = orders.readline()
     if not line.endswith(b"\n"):
@@ -88,7 +96,9 @@ def one_line(error: BaseException, adapter: Path | None = None) -> str:
     except Exception:  # noqa: BLE001  an adapter's exception may fail to print itself
         text = "a message that can't be printed"
     name = "" if isinstance(error, DiarbenchError) else f"{type(error).__name__}: "
-    said = "".join(letter if letter.isprintable() else "?" for letter in shortened(f"{name}{text}"))[:500]
+    said = "".join(letter if letter.isprintable() else "?" for letter in shortened(f"{name}{text}"))
+    if len(said) > _LONGEST_LINE:
+        said = said[: _LONGEST_LINE - 1] + "…"
     return said + (_place(error, adapter) if adapter is not None else "")
 
 
@@ -105,6 +115,16 @@ def shortened(text: str) -> str:
         # Only where a path begins: /data/a/x does not lie in /a.
         text = re.sub(rf"(?<![\w./~$-]){re.escape(str(folder))}/", "", text)
     return without_home(text)
+
+
+def place_printed(text: str, adapter: Path) -> str:
+    """The innermost place in an adapter's folder of the stack that a process printed last, as in `one_line`."""
+    _, mark, stack = text.rpartition(STACK)
+    for found in re.finditer(r'File "(.+)", line (\d+) in ', stack) if mark else ():
+        path = Path(found[1])
+        if adapter.parent in path.parents and "site-packages" not in path.parts:
+            return f" ({_as_typed(path)}, line {found[2]})"
+    return ""
 
 
 def _working_folder() -> Path | None:
@@ -139,6 +159,14 @@ def _as_typed(path: Path) -> str:
     parts = path.parts
     start = max((place for place, part in enumerate(parts) if part == "systems"), default=len(parts) - 2)
     return "/".join(parts[max(start, 1) :])
+
+
+def _show_where() -> None:
+    """Print the stack where the interpreter can't raise any more, or when the parent asks."""
+    errors = os.dup(2)  # an adapter may close its own
+    faulthandler.enable(errors, all_threads=False)
+    if hasattr(faulthandler, "register"):  # not on Windows
+        faulthandler.register(signal.SIGUSR1, errors, all_threads=False)
 
 
 def _end_with_parent(parent: int) -> None:

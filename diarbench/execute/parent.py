@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,8 +25,34 @@ if TYPE_CHECKING:
 # Building a system may mean reading gigabytes of weights; decoding, hours of audio over a network.
 _PATIENCE = 1800.0  # s
 
+# What a process printed last that is stored with its failure: its stack, and something before it.
+_LAST_WORDS = 5000  # characters
+
 # A system whose process dies on every recording would take days to say so.
 _DEATHS = 5  # in a row
+
+# What sessions note of turns outside the recordings: what it is, and what becomes of it.
+_OUTSIDE = {
+    "turns_start": ("turns start before the recording", "they were cut off at 0 s"),
+    "turns_end": (
+        "turns end after the recording, by more than 0.5 s", "what lies outside the scored regions isn't scored",
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A recording without a result, or a system that was given up; as text, one line."""
+
+    system: str
+    dataset: str | None  # None: the system as a whole, as in the next one
+    recording: str | None
+    error: str
+    count: int = 1  # of recordings that have no result for it
+
+    def __str__(self) -> str:
+        where = f" on {self.dataset}, {self.recording}" if self.dataset is not None else ""
+        return f"{self.system}{where}: {self.error}"
 
 
 @dataclass(frozen=True)
@@ -35,9 +61,14 @@ class Outcome:
 
     done: int = 0
     kept: int = 0  # already there
-    failures: tuple[str, ...] = ()  # one line each
+    failed: tuple[Failure, ...] = ()
     folders: Mapping[tuple[str, str], RunFolder] = field(default_factory=dict)  # by (system, dataset)
     details: tuple[Path, ...] = ()  # files of the results whose `detail` has the traceback, or what a process said last
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """What failed, one line each."""
+        return tuple(map(str, self.failed))
 
 
 class Progress(Protocol):
@@ -48,6 +79,9 @@ class Progress(Protocol):
 
     def system(self, name: str, position: int, count: int) -> None:
         """The next system starts."""
+
+    def failed(self, failure: Failure) -> None:
+        """A recording failed, or a system was given up, and why."""
 
     def recording(self, system: str, recording: str, audio: Seconds, status: str) -> None:
         """A recording is done, failed or was already there."""
@@ -77,10 +111,12 @@ def execute(
         sum(len(part.missing) for part in work),
         sum(recording.duration for part in work for recording in part.missing),
     )
-    done, failures, details = 0, [], []
+    done = 0
+    failed: list[Failure] = []
+    details: list[Path] = []
     names = list(dict.fromkeys(job.system.spec.name for job in jobs))
     with marked() as mark:
-        for (name, *_), parts in groupby(work, key=_process):
+        for (name, *_), parts in itertools.groupby(work, key=_process):
             group = list(parts)
             for part in group:
                 part.refresh()
@@ -91,10 +127,10 @@ def execute(
             runner = _Runner(missing, machine_facts, progress, again, time_limit, mark)
             runner.run()
             done, kept = done + runner.done, kept + runner.kept
-            failures += runner.failures
+            failed += runner.failed
             details += runner.details
     folders = {(part.job.system.spec.name, part.job.dataset.name): part.folder for part in work}
-    return Outcome(done, kept, tuple(failures), folders, tuple(details))
+    return Outcome(done, kept, tuple(failed), folders, tuple(details))
 
 
 def _process(part: _Work) -> tuple[Any, ...]:
@@ -149,10 +185,11 @@ class _Runner:
         # result of the one before may still be being written.
         self._begun: list[tuple[str, str]] = []
         self._limit: Seconds | None = _PATIENCE
+        self._calling = False  # whether `diarize` is what the limit is for
         self._deaths = 0
         self._session = ""  # of the process at work
         self.done = self.kept = 0
-        self.failures: list[str] = []
+        self.failed: list[Failure] = []
         self.details: list[Path] = []
 
     def run(self) -> None:
@@ -205,7 +242,7 @@ class _Runner:
 
     def _listen(self, worker: WorkerProcess) -> str | None:
         """Follow the process to its end; why it ended, where it didn't say so itself."""
-        self._begun, self._limit = [], _PATIENCE
+        self._begun, self._limit, self._calling = [], _PATIENCE, False
         try:
             while (event := worker.next(self._limit)) is not None:
                 self._handle(event)
@@ -213,14 +250,16 @@ class _Runner:
                     worker.wait()
                     return None
         except TimeoutError:
+            worker.ask_where()
             worker.kill()
-            return f"no answer within {self._limit:g} s; the process was ended"
+            cure = "; --time-limit gives it more" if self._calling else ""
+            return f"no answer within {self._limit:g} s, so the process was ended{worker.place()}{cure}"
         return worker.reason()
 
     def _handle(self, event: Mapping[str, Any]) -> None:
         kind = event["event"]
         key = (event.get("dataset", ""), event.get("recording", ""))
-        self._limit = _PATIENCE
+        self._limit, self._calling = _PATIENCE, kind == "call"
         if kind == "fatal":
             raise StoreError(event["error"])
         if kind == "unloadable":
@@ -249,13 +288,17 @@ class _Runner:
         with self._folder_of(key).locked():
             if self._take_what_is_stored(key, session):
                 return
-            self._folder_of(key).write_failure(key[1], reason, said[-2000:], session)
+            self._folder_of(key).write_failure(key[1], reason, said[-_LAST_WORDS:], session)
         self._tell_failed(key, reason)
         self._strike(key, "failed")
 
     def _tell_failed(self, key: tuple[str, str], reason: str) -> None:
-        self.failures.append(f"{self._name} on {key[0]}, {key[1]}: {reason}")
+        self._tell(Failure(self._name, *key, reason))
         self.details.append(self._folder_of(key).rttm_path(key[1]).with_suffix(".json"))
+
+    def _tell(self, failure: Failure) -> None:
+        self.failed.append(failure)
+        self._progress.failed(failure)
 
     def _take_what_is_stored(self, key: tuple[str, str], session: str) -> bool:
         """Whether a recording that was begun is done after all: the process may have ended after it had stored the
@@ -276,7 +319,7 @@ class _Runner:
         reason = shortened(reason)
         now = datetime.now(UTC).isoformat(timespec="microseconds")
         session = new_session(_session(), now)
-        session |= {"ended": now, "machine": dict(self._machine), "error": reason, "detail": said[-2000:]}
+        session |= {"ended": now, "machine": dict(self._machine), "error": reason, "detail": said[-_LAST_WORDS:]}
         for part in self._work:
             if part.missing:
                 with part.folder.locked():
@@ -285,7 +328,7 @@ class _Runner:
         self._give_up_system(reason, session["session"])
 
     def _give_up_system(self, reason: str, session: str) -> None:
-        self.failures.append(f"{self._name}: {reason}")
+        self._tell(Failure(self._name, None, None, reason, self._left()))
         self.details += [part.folder.path / "sessions" / f"{session}.json" for part in self._work if part.missing][:1]
         for part in self._work:
             for recording in list(part.missing):
@@ -293,22 +336,21 @@ class _Runner:
 
 
 def overhangs(folders: Mapping[tuple[str, str], RunFolder]) -> list[str]:
-    """What `run` says of systems whose turns end after the recordings, once for each; `folders` as in `Outcome`."""
-    found: dict[str, list[tuple[str, str, Seconds]]] = {}
+    """What `run` says of systems whose turns begin before the recordings or end after them, once for each and of each
+    kind; `folders` as in `Outcome`."""
+    found: dict[tuple[str, str], list[tuple[str, str, Seconds]]] = {}
     for (system, dataset), folder in folders.items():
-        for session in folder.sessions:
-            for recording_id, end in session.get("turns_end", {}).items():
+        for session, key in itertools.product(folder.sessions, _OUTSIDE):
+            for recording_id, time in session.get(key, {}).items():
                 result = folder.result(recording_id)  # of a later process, if it was run again
                 if result is not None and result["session"] == session["session"]:
-                    found.setdefault(system, []).append((dataset, recording_id, end))
+                    found.setdefault((system, key), []).append((dataset, recording_id, time))
     said = []
-    for system, of in found.items():
-        dataset, recording_id, end = of[0]
+    for (system, key), of in found.items():
+        dataset, recording_id, time = of[0]
+        what, meaning = _OUTSIDE[key]
         count = f"{len(of)} recording{'s' if len(of) != 1 else ''}"
-        said.append(
-            f"{system}: turns end after the recording, by more than 0.5 s, in {count}, such as {dataset}, "
-            f"{recording_id} (at {end:g} s); what lies outside the scored regions isn't scored"
-        )
+        said.append(f"{system}: {what}, in {count}, such as {dataset}, {recording_id} (at {time:g} s); {meaning}")
     return said
 
 

@@ -14,7 +14,7 @@ import time
 from types import TracebackType
 from typing import IO, Any, Self
 
-from diarbench.execute.child import shortened
+from diarbench.execute.child import DYING, STACK, place_printed, shortened
 from diarbench.execute.messages import Order
 from diarbench.fetch import offline
 from diarbench.types import Seconds
@@ -52,6 +52,7 @@ class WorkerProcess:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         assert self._process.stderr is not None
+        self._adapter = order.adapter_file
         self._events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._tail = b""
         self._reader = _start(self._read_events, self._process.stdout)
@@ -109,15 +110,33 @@ class WorkerProcess:
             self._process.kill()
         self._process.wait()
 
+    def ask_where(self) -> None:
+        """Have it print its stack, before it is killed."""
+        if not hasattr(signal, "SIGUSR1"):
+            return
+        printed, until = self._tail.count(STACK.encode()), time.monotonic() + _DRAIN
+        self._process.send_signal(signal.SIGUSR1)
+        while self._tail.count(STACK.encode()) == printed and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(0.05)  # for the lines of the stack
+
+    def place(self) -> str:
+        """Where in the adapter's folder it was when it printed its stack, with a space before it; else nothing."""
+        self._listener.join(timeout=_DRAIN)
+        return place_printed(self._tail.decode(errors="replace"), self._adapter) if self._adapter is not None else ""
+
     def reason(self) -> str:
-        """Why it ended, in one line, with the last line that it printed."""
+        """Why it ended, in one line, with the last line that its adapter printed, and where it was if it said so."""
         code = self._process.wait()
-        said = [line for line in self.said().splitlines() if line.strip()]
-        last = said[-1].strip()[:300] if said else "no message"
+        said = self.said()
+        if code < 0 and DYING in said:
+            said = said[: said.rindex(DYING)]
+        lines = [line for line in said.splitlines() if line.strip()]
+        last = lines[-1].strip()[:300] if lines else "no message"
         if code == -signal.SIGKILL:
             return f"the process was killed (signal 9; out of memory?): {last}"
         if code < 0:
-            return f"the process died of signal {-code}: {last}"
+            return f"the process died of signal {-code} ({_signal_name(-code)}): {last}{self.place()}"
         return f"the process ended with exit code {code}: {last}"
 
     def said(self) -> str:
@@ -140,6 +159,13 @@ class WorkerProcess:
     def _keep_tail(self, stream: IO[bytes]) -> None:
         while chunk := os.read(stream.fileno(), 65536):
             self._tail = (self._tail + chunk)[-_TAIL:]
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # one without a name, such as those of threads
+        return "unknown"
 
 
 def _start(target: Any, *arguments: object) -> threading.Thread:

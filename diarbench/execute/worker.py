@@ -29,7 +29,7 @@ from diarbench.execute.child import all_of, begin, cpu_time, now, one_line, tell
 from diarbench.execute.loading import Adapter, Randomness, load_adapter, set_threads, source_of
 from diarbench.execute.messages import Order, Task
 from diarbench.files import size_of
-from diarbench.measure.beside import look
+from diarbench.measure.beside import COMPANY, look
 from diarbench.measure.calls import CallRecorder, Calls, PipelineCounter, PipelineMacs
 from diarbench.measure.counts import build_networks, count_system
 from diarbench.measure.machine import load_average, peak_memory, settings, software
@@ -74,6 +74,13 @@ class _Call(NamedTuple):
     calls: Calls | None  # of the system's networks, where it shows them
 
 
+class _Outside(NamedTuple):
+    """Where turns begin before their recording, and where they end after it, by recording."""
+
+    starts: dict[str, Seconds]
+    ends: dict[str, Seconds]
+
+
 class Worker:
     """One system, built once, and the recordings it has to do."""
 
@@ -84,7 +91,7 @@ class Worker:
         self._warm = False
         self._beside, self._spent = Beside(), Spent()
         self._stored: list[dict[str, Any]] = []  # events of results that are being written
-        self._beyond: dict[str, Seconds] = {}  # where the turns of recordings of this task end, if after them
+        self._outside = _Outside({}, {})  # of this task
         self._recorder: CallRecorder | None = None
         self._counter: PipelineCounter | None = None
 
@@ -113,7 +120,7 @@ class Worker:
     def _do_task(self, adapter: Adapter, task: Task) -> bool:
         """The recordings of one dataset. False where this process can do no more."""
         folder = RunFolder(task.folder)
-        self._beyond = {}
+        self._outside = _Outside({}, {})
         held = contextlib.ExitStack()
         held.enter_context(self._held(folder, task))
         complexity = asdict(self._complexity) if self._complexity else None
@@ -121,7 +128,7 @@ class Worker:
         self._beside.do(self._store_session, folder)
         going = all(self._do(adapter, task, folder, recording) for recording in task.recordings)
         # The folder is let go once all is written, and before we wait for the next one, if we have to.
-        self._beside.do(self._end_task, folder, held, self._spent.parts(), dict(self._beyond))
+        self._beside.do(self._end_task, folder, held, self._spent.parts(), self._outside)
         return going
 
     def _end_task(
@@ -129,12 +136,12 @@ class Worker:
         folder: RunFolder,
         held: contextlib.ExitStack,
         parts: Mapping[str, Seconds],
-        beyond: Mapping[str, Seconds],
+        outside: _Outside,
     ) -> None:
         with held:
             total = self._spent.total()
             spent = {"total": total, **parts} if total is not None else None
-            self._store_session(folder, ended=True, spent=spent, beyond=beyond)
+            self._store_session(folder, ended=True, spent=spent, outside=outside)
 
     def _do(self, adapter: Adapter, task: Task, folder: RunFolder, recording: Recording) -> bool:
         """One recording, if it is still missing. False where this process can do no more."""
@@ -271,21 +278,25 @@ class Worker:
         used = cpu_time() - busy
         problem = None
         if not seen.alone or look(self._order.mark) != seen:
-            problem = "another diarbench ran on this machine"
+            problem = COMPANY
         elif device == "cpu" and used > _CPU_EXCESS * threads * wall + _CPU_SLACK:
             problem = f"it used {used / wall:.1f} CPU cores, not the {threads} that it was given (--threads)"
         timing = Timing(wall, audio.recording.duration, dict(stages.seconds))
         turns = Turns.from_output(output)
-        self._look_at_end(turns, audio.recording)
+        self._look_at_ends(turns, audio.recording)
         return _Call(audio.recording.id, turns, timing, problem, calls)
 
-    def _look_at_end(self, turns: Turns, recording: Recording) -> None:
-        """Note turns beyond the recording's end. Raises AdapterError where they can't be seconds."""
-        end, length = float(turns.ends.max()) if len(turns) else 0.0, recording.duration
+    def _look_at_ends(self, turns: Turns, recording: Recording) -> None:
+        """Note turns that begin before the recording, where they are cut off when stored, or end after it. Raises
+        AdapterError where they can't be seconds."""
+        start, end = (float(turns.starts[0]), float(turns.ends.max())) if len(turns) else (0.0, 0.0)
+        length = recording.duration
         if end > _NO_SECONDS * length and end - length > _LONGEST_WINDOW:
             raise AdapterError(f"turns end at {end:g} s, the recording at {length:g} s; are these milliseconds?")
         if end - length > _OVERHANG:
-            self._beyond[recording.id] = round(end, 3)
+            self._outside.ends[recording.id] = round(end, 3)
+        if round(start, 3) < 0:  # what rounds to 0.000 is 0: windows may leave a hair below it
+            self._outside.starts[recording.id] = round(start, 3)
 
     @contextlib.contextmanager
     def _held(self, folder: RunFolder, task: Task) -> Iterator[None]:
@@ -307,13 +318,14 @@ class Worker:
         *,
         ended: bool = False,
         spent: Mapping[str, Seconds] | None = None,
-        beyond: Mapping[str, Seconds] | None = None,
+        outside: _Outside | None = None,
     ) -> None:
         end: dict[str, Any] = {}
         if ended:
             load, memory = load_average(), peak_memory()
             end = {"ended": now(), "load_average_after": load, "peak_memory_bytes": memory, "spent": spent}
-            end |= {"turns_end": dict(beyond)} if beyond else {}
+            end |= {"turns_start": outside.starts} if outside and outside.starts else {}
+            end |= {"turns_end": outside.ends} if outside and outside.ends else {}
         folder.write_session(self._provenance | end)
 
     def _one_line(self, error: BaseException) -> str:

@@ -14,6 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+# Why a timing doesn't count that was taken beside another run: what is stored with it.
+COMPANY = "another diarbench ran on this machine"
+
 # Two looks at one process may disagree by so much when the system's clock is set meanwhile.
 _CLOCK_TOLERANCE = 5.0  # s
 

@@ -15,7 +15,7 @@ from diarbench.report.provenance import common_facts, flatten, provenance_tables
 from diarbench.report.reported import LABEL
 from diarbench.report.reportedsection import PAIRS_TITLE, TITLE, section_cells, section_heads, section_notes
 from diarbench.report.sheets import lay_out, pair_table
-from diarbench.report.troubles import DETAIL, troubles
+from diarbench.report.troubles import DETAIL, timings_left_out, troubles
 from diarbench.report.values import MACRO_LEGEND, PARTS, baseline_legend, comparisons, exposure_legend, has_zeros
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def render_html(board: Leaderboard, *, generated: str, reported: Reported | None
         rows=_rows(board, columns),
         troubles=found[:_MOST_TROUBLES],
         more_troubles=max(0, len(found) - _MOST_TROUBLES),
+        timings_left_out=timings_left_out(board),
         legend=speedup_legend(board) if comparisons(board) else "",
         marks=exposure_legend(board),
         against=baseline_legend(board),

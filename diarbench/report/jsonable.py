@@ -101,6 +101,7 @@ def _line(board: Leaderboard, line: Line) -> dict[str, Any]:
         "measured": [_place(place) | _measured(measured) for place, measured in sorted(entry.measured.items())],
         "problems": entry.problems,
         "notes": entry.notes,
+        "timings_left_out": entry.timings_left_out,
         "provenance": entry.provenance,
     }
     return {key: _plain(value, f"{entry.system}: {key}") for key, value in found.items()}

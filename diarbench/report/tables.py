@@ -13,7 +13,7 @@ from diarbench.report.columns import TableColumn, best_values, is_best, table_co
 from diarbench.report.escapes import csv_text, latex, latex_tabular, markdown, markdown_row
 from diarbench.report.measures import notes_on, sessions, speedup_legend
 from diarbench.report.reportedsection import section_csv, section_latex, section_markdown
-from diarbench.report.troubles import DETAIL, troubles
+from diarbench.report.troubles import DETAIL, timings_left_out, troubles
 from diarbench.report.values import MACRO_LEGEND, baseline_legend, comparisons, exposure_legend
 
 if TYPE_CHECKING:
@@ -49,7 +49,12 @@ def render_markdown(board: Leaderboard, reported: Reported | None = None) -> str
     sentences = [trouble.sentence for trouble in troubles(board)]
     sentences += [DETAIL] if any(trouble.dataset is not None for trouble in troubles(board)) else []
     told = [*(session.words(board) for session in sessions(board)), *notes_on(board)]
-    below = {"Not ranked": _unranked(board), "Failures and problems": sentences, "Measured cost": told}
+    below = {
+        "Not ranked": _unranked(board),
+        "Failures and problems": sentences,
+        "Timings left out": timings_left_out(board),
+        "Measured cost": told,
+    }
     for heading, notes in below.items():
         if notes:
             parts.append(f"## {heading}\n\n" + "\n".join(f"- {markdown(note)}" for note in notes))

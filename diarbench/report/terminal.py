@@ -9,11 +9,11 @@ from diarbench.report import text
 from diarbench.report.columns import TableColumn, best_values, is_best, table_columns
 from diarbench.report.measures import notes_on, sessions, speedup_legend
 from diarbench.report.reportedsection import print_section
-from diarbench.report.troubles import DETAIL, troubles
+from diarbench.report.troubles import DETAIL, timings_left_out, troubles
 from diarbench.report.values import MACRO_LEGEND, PARTS, baseline_legend, exposure_legend
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Table
     from rich.text import Text
 
@@ -39,7 +39,6 @@ def print_leaderboard(board: Leaderboard, console: Console, reported: Reported |
     datasets, the other rules and RTF what fits, before sizes; columns left out for want of width are named
     below. What others reported comes last, as tables of their own.
     """
-    from rich.padding import Padding
     from rich.text import Text
 
     columns = table_columns(board)
@@ -56,9 +55,18 @@ def print_leaderboard(board: Leaderboard, console: Console, reported: Reported |
         if lines:
             console.print(Text(heading, style=f"bold {style}"))
             for line in lines:
-                console.print(Padding(Text(text.plain(line)), (0, 0, 0, 2), expand=False))
+                console.print(_indented(Text(text.plain(line)), console))
     if reported:
         print_section(board, reported, console)
+
+
+def _indented(line: Text, console: Console) -> RenderableType:
+    """The line two characters to the right: all of it, folded where the console has an end."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    # What is padded is cut at the width, whether or not the console is one where lines may go on.
+    return Text("  ").append(line) if console.soft_wrap else Padding(line, (0, 0, 0, 2), expand=False)
 
 
 def _table(board: Leaderboard, columns: Sequence[TableColumn], name_width: int) -> Table:
@@ -192,9 +200,17 @@ def _notes(board: Leaderboard, columns: Sequence[TableColumn], shown: Sequence[T
 
 def _below(board: Leaderboard) -> list[tuple[str, str, list[str]]]:
     unranked = [f"{line.entry.system}: {line.unranked}" for line in board.lines if line.rank is None]
-    sentences = [trouble.sentence for trouble in troubles(board)]
-    if len(sentences) > _MOST_TROUBLES:
-        left = len(sentences) - _MOST_TROUBLES
-        sentences = [*sentences[:_MOST_TROUBLES], f"and {left} more; the JSON and the page hold all"]
-    sentences += [DETAIL] if any(trouble.dataset is not None for trouble in troubles(board)) else []
-    return [("Not ranked", "yellow", unranked), ("Failures and problems", "red", sentences)]
+    found = troubles(board)
+    sentences = _first([trouble.sentence for trouble in found])
+    sentences += [DETAIL] if any(trouble.dataset is not None for trouble in found) else []
+    return [
+        ("Not ranked", "yellow", unranked),
+        ("Failures and problems", "red", sentences),
+        ("Timings left out", "yellow", _first(timings_left_out(board))),
+    ]
+
+
+def _first(sentences: list[str]) -> list[str]:
+    left = len(sentences) - _MOST_TROUBLES
+    more = [f"and {left} more; the JSON and the page hold all"] if left > 0 else []
+    return [*sentences[:_MOST_TROUBLES], *more]

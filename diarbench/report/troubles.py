@@ -42,6 +42,15 @@ def troubles(board: Leaderboard) -> list[Trouble]:
     return [trouble for line in board.lines for trouble in _of_line(board, line)]
 
 
+def timings_left_out(board: Leaderboard) -> list[str]:
+    """Systems without a speed at a place where they were timed, one line each: nothing that went wrong with them."""
+    return [
+        f"{line.entry.system}: {'; '.join(line.entry.timings_left_out)}"
+        for line in board.lines
+        if line.entry.timings_left_out
+    ]
+
+
 def _of_line(board: Leaderboard, line: Line) -> list[Trouble]:
     entry = line.entry
     sizes = {column.name: len(column.recordings) for column in board.columns}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from diarbench.audio import decode
-from diarbench.execute import execute
+from diarbench.execute import Failure, execute
 from diarbench.loaders import Dataset, load_dataset
 from diarbench.measure.pressure import between, look
 from diarbench.plan import plan
@@ -30,6 +30,8 @@ class _Silent:
     def begin(self, recordings: int, audio: float) -> None: ...
 
     def system(self, name: str, position: int, count: int) -> None: ...
+
+    def failed(self, failure: Failure) -> None: ...
 
     def recording(self, system: str, recording: str, audio: float, status: str) -> None: ...
 

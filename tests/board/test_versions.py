@@ -92,15 +92,22 @@ def test_speeds_need_all_recordings_of_all_datasets_and_no_company(shelf: Shelf)
     assert shelf.entry(datasets=["e"]).speeds[BOX].rtf == pytest.approx(0.2)
     shelf.run(dataset="e", wall=2.0, problem="another diarbench ran on this machine")
     entry = shelf.entry()
-    assert entry.speeds == {}
-    assert entry.problems == (
-        "e: no speed for CPU, 1 thread on box: 3 of 3 timings don't count (another diarbench ran on this machine); "
-        "measure again with --again",
+    assert (entry.speeds, entry.problems) == ({}, ())
+    assert entry.timings_left_out == (
+        "no speed for CPU, 1 thread on box: 3 of 6 timings don't count (e: another diarbench ran on this machine); "
+        "--again makes them anew",
     )
+    assert shelf.entry(datasets=["d"]).timings_left_out == ()
+    shelf.run(dataset="d", problem="another diarbench ran on this machine")
+    assert "6 of 6 timings don't count (d, e: another" in shelf.entry().timings_left_out[0], "one line for a place"
+    shelf.run(dataset="d", results={"a": 0.1, "b": "it broke", "c": None}, problem="another diarbench ran", key="1")
+    assert "4 of 4 timings don't count" in shelf.entry().timings_left_out[0], "what failed or lacks has none"
+    shelf.run(dataset="d", problem="another diarbench ran on this machine")
+    shelf.run(dataset="d")
     assert shelf.board().places == ()
     shelf.run(dataset="e", wall=None)
     entry = shelf.entry()
-    assert (entry.speeds, entry.problems) == ({}, ())
+    assert (entry.speeds, entry.problems, entry.timings_left_out) == ({}, (), ())
     shelf.run(dataset="e", results={"a": 0.1, "b": "it broke", "c": 0.1})
     assert shelf.entry().speeds == {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -36,32 +37,102 @@ def test_a_second_run_does_nothing_again(diarbench, here):
     assert json.loads(again.out)["done"] == 3
 
 
+def write_system(name: str, body: str) -> None:
+    folder = Path("systems") / name
+    folder.mkdir()
+    (folder / "adapter.py").write_text(f"class System:\n    def diarize(self, audio):\n{body}")
+    (folder / f"{name}.toml").write_text(f'title = "{name}"\nadapter = "./adapter.py:System"\n')
+
+
+FAILS_ON_B = """\
+        if audio.recording.id == 'b':
+            raise RuntimeError('out of ideas')
+        return [(1, 3, 'A')]
+"""
+
+
 def test_a_failing_system_leaves_the_rest_and_shows(diarbench, here):
-    Path("systems/bad").mkdir()
-    Path("systems/bad/adapter.py").write_text(
-        "class System:\n    def diarize(self, audio):\n"
-        "        if audio.recording.id == 'b':\n            raise RuntimeError('out of ideas')\n"
-        "        return [(1, 3, 'A')]\n"
-    )
-    Path("systems/bad/bad.toml").write_text('title = "Bad"\nadapter = "./adapter.py:System"\n')
+    write_system("bad", FAILS_ON_B)
     answer = diarbench("run", "-s", "bad", "-s", "good", "-d", "mine", "--format", "json")
     assert answer.code == 1
     board = json.loads(answer.out)
     lines = {line["system"]: line for line in board["systems"]}
     assert lines["good"]["rank"] == 1
     assert lines["bad"]["rank"] is None
-    assert "failed: bad on mine, b: RuntimeError: out of ideas (systems/bad/adapter.py, line 4)\n" in answer.err
+    error = "RuntimeError: out of ideas (systems/bad/adapter.py, line 4)"
+    assert f"failed: bad on mine, b: {error}\n" in answer.err, "as it happens"
+    assert f"failed: bad, mine, 1 of 3 recordings (b): {error}\n" in answer.err, "and in the end"
+    assert board["failures"] == [f"bad on mine, b: {error}"]
     (stored,) = Path("runs").glob("*/bad/mine/*/*/recordings/b.json")
     assert f'note: the whole traceback is "detail" in {stored}\n' in answer.err
     assert "line 4, in diarize" in json.loads(stored.read_text())["detail"]
     assert "out of ideas" in Path(board["page"]).read_text()
 
 
+def test_failures_are_told_as_they_happen_and_gathered_once_in_the_end(diarbench, here):
+    write_system("none", "        pass\n")
+    write_system("picky", "        raise ValueError(f'not {audio.recording.id}')\n")
+    write_system("gone", "        pass\nimport no_such_module\n")
+    systems = ("-s", "none", "-s", "picky", "-s", "gone", "-s", "good")
+    table = diarbench("run", *systems, "-d", "mine")
+    assert table.code == 1
+    none = "diarize() returned None; it must return Turns, a pyannote Annotation, or an iterable of (start, end, "
+    gone = "ModuleNotFoundError: No module named 'no_such_module' (systems/gone/adapter.py, line 4)"
+    for name in "abc":
+        assert table.err.count(f"failed: none on mine, {name}: {none}speaker) in seconds\n") == 1
+        assert table.err.count(f"failed: picky on mine, {name}: ValueError: not {name} (") == 1
+    assert table.err.count(f"failed: gone: {gone}\n") == 1
+    assert table.err.count("failed: ") == 7, "the table above tells the rest"
+    assert f"none, mine, 3 of 3 recordings (a, b, c): {none}" in table.out
+    assert "\n3 recordings run, 9 failed, 0 already there. Page: " in table.out
+    answer = diarbench("run", *systems, "-d", "mine", "--format", "json")
+    ends = [line.partition(": ")[2] for line in answer.err.splitlines() if line.startswith("failed: ")][7:]
+    begins = ["none, mine, 3 of 3 recordings (a, b, c): ", *(f"picky, mine, 1 of 3 recordings ({i}): " for i in "abc")]
+    assert all(end.startswith(begin) for end, begin in zip(ends, [*begins, f"gone: {gone}"], strict=True))
+    assert len(json.loads(answer.out)["failures"]) == 7
+
+
+def test_what_the_board_does_not_tell_is_told_in_the_end(diarbench, here):
+    """A system that can't be built any more keeps its results, and so has no problem on the board."""
+    write_system("fickle", "        return []\nimport os\nif os.environ.get('BREAK'):\n    raise OSError('broken')\n")
+    assert diarbench("run", "-s", "fickle", "-d", "mine").code == 0
+    os.environ["BREAK"] = "1"
+    try:
+        answer = diarbench("run", "-s", "fickle", "-d", "mine", "--again")
+    finally:
+        del os.environ["BREAK"]
+    assert answer.code == 1
+    assert "Failures and problems" not in answer.out
+    assert answer.err.count("failed: fickle: OSError: broken (systems/fickle/adapter.py, line 6)\n") == 2
+
+
+def test_the_last_line_says_where_the_page_does_not_show_all(diarbench, here):
+    assert "Page: runs/leaderboard.html\n" in diarbench("run", "-s", "deaf", "-d", "mine").out
+    part = diarbench("run", "-s", "good", "-d", "mine").out
+    assert part.endswith(
+        "Page: runs/leaderboard.html, of this run alone; `diarbench report` shows all that is in runs "
+        "(2 systems on 1 dataset)\n"
+    )
+    assert "Page: runs/leaderboard.html\n" in diarbench("run", "-s", "good", "-s", "deaf", "-d", "mine").out
+    diarbench("run", "-s", "good", "-d", "mine", "--runs", "my runs")
+    named = diarbench("run", "-s", "deaf", "-d", "mine", "--runs", "my runs").out
+    command = named.partition("; `diarbench ")[2].partition("`")[0]
+    assert command == "report --runs 'my runs'"
+    assert {"good", "deaf"} <= set(diarbench(*shlex.split(command), "--format", "table").out.split())
+
+
+def test_turns_before_the_beginning_are_told_once_for_a_system(diarbench, here):
+    write_system("early", "        return [(-0.5, 3, 'A')]\n")
+    for _ in ("first", "kept"):
+        answer = diarbench("run", "-s", "early", "-d", "mine")
+        assert (answer.code, answer.err.count("turns start before the recording, in 3 recordings")) == (0, 1)
+    assert "note: early: turns start at -0.5 s, before the recording; they are cut off at 0 s\n" in (
+        diarbench("check", "early").err
+    )
+
+
 def test_turns_after_the_end_are_told_once_for_a_system(diarbench, here):
-    late = "class System:\n    def diarize(self, audio):\n        return [(1, 5.6, 'A')]\n"
-    Path("systems/late").mkdir()
-    Path("systems/late/adapter.py").write_text(late)
-    Path("systems/late/late.toml").write_text('title = "Late"\nadapter = "./adapter.py:System"\n')
+    write_system("late", "        return [(1, 5.6, 'A')]\n")
     for _ in ("first", "kept"):
         answer = diarbench("run", "-s", "late", "-s", "good", "-d", "mine")
         assert (answer.code, answer.err.count("turns end after the recording")) == (0, 1)

@@ -195,8 +195,8 @@ def test_what_is_missing_on_one_side_is_said(diarbench, folders):
     Path("bad/b.rttm").unlink()
     Path("bad/z.rttm").write_text("SPEAKER z 1 0 1 <NA> <NA> S <NA> <NA>\n")
     answer = diarbench(*folders, "--format", "json")
-    assert "note: bad: 1 recordings have no hypothesis; all their speech counts as missed (b)\n" in answer.err
-    assert "note: bad: 1 hypotheses have no reference and are left out (z)\n" in answer.err
+    assert "note: bad: 1 recording has no hypothesis; all its speech counts as missed (b)\n" in answer.err
+    assert "note: bad: 1 hypothesis has no reference and is left out (z)\n" in answer.err
     assert found(answer)["recordings"][0]["recording"] == "b"
 
 

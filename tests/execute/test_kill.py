@@ -305,6 +305,40 @@ def test_stopped_from_the_keyboard(lab: Lab):
     assert set(lab.folder("plain").all_stored()) == {"a", "b"}
 
 
+STUCK_AT_B = """
+import subprocess, time
+class System:
+    def diarize(self, audio):
+        if audio.recording.id == "b":
+            subprocess.Popen(["sleep", "1002"])
+            time.sleep(1000)
+        return [(0.0, 0.1, "A")]
+"""
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP])
+def test_ended_by_a_signal(lab: Lab, end: signal.Signals):
+    """As by `kill`, or by a terminal that is closed: all processes end, and what is done is kept."""
+    system, dataset = lab.system("stuck", STUCK_AT_B), lab.dataset()
+
+    def run() -> None:
+        signal.signal(end, signal.SIG_DFL)  # under nohup, it is ignored
+        lab.run(system, dataset)
+
+    child = Child(run)
+    family: list[psutil.Process] = []
+
+    def is_at_b() -> bool:
+        family[:] = psutil.Process(child.pid).children(recursive=True)
+        return len(family) > 1
+
+    assert wait_until(is_at_b, 20.0)
+    os.kill(child.pid, end)
+    assert child.wait() == -end
+    assert wait_until(lambda: all(map(is_gone, family)), 5.0)
+    assert list(lab.folder("stuck").all_stored()) == ["a"]
+
+
 @pytest.mark.parametrize("again", [False, True])
 def test_two_at_once(lab: Lab, tmp_path: Path, again: bool):
     """On one folder: both end well, and the results are whole."""

@@ -58,32 +58,39 @@ RAISING = {
     "raise type('Sour', (Exception,), {'__str__': lambda self: 1 / 0})()": "Sour: a message that can't be printed",
     "raise ValueError('\\x1b[31mred\\udc80\\x00')": "ValueError: ?[31mred??",
     "self.diarize(audio)": "RecursionError",
+    "raise ValueError('x' * 487 + 'y')": f"ValueError: {'x' * 487}y (",
+    "raise ValueError('x' * 487 + 'yz')": f"ValueError: {'x' * 487}… (",
 }
 RUBBISH = {
-    "return None": "got NoneType",
-    "return 3": "got int",
-    "return 'A'": "got str",
-    "return {'A': (0, 1)}": "got dict",
-    "return [(0.0, 0.1)]": "got list",
-    "return [(0.0, 0.1, 'A', 1)]": "got list",
-    "return [('a', 'b', 'A')]": "got list",
+    "return None": "mine, odd00: diarize() returned None; it must return",
+    "return 3": "diarize() returned int: ",
+    "return 'A'": "diarize() returned str: ",
+    "return {'A': (0, 1)}": "diarize() returned dict: ",
+    "return [(0.0, 0.1)]": "diarize() returned list: ",
+    "return [(0.0, 0.1, 'A', 1)]": "diarize() returned list: ",
+    "return [('a', 'b', 'A')]": "diarize() returned list: ",
     "return [(0.1, 0.0, 'A')]": "ends before it starts",
     "return [(0.0, float('nan'), 'A')]": "not finite",
     "return [(0.0, float('inf'), 'A')]": "not finite",
-    "return [(-0.2, 0.1, 'A')]": "before the recording",
+    "return [(-10.2, 0.1, 'A')]": "a turn starts at -10.2 s, long before the recording; it must",
     "return [(0.0, 0.1, 'A B')]": "white space",
     "return [(0.0, 0.1, '')]": "empty",
     "return [(0.0, 0.1, '\\udc80')]": "surrogates not allowed",
-    "return np.zeros((3, 2))": "got ndarray",
-    "return object()": "got object",
+    "return np.zeros((3, 2))": "diarize() returned ndarray: ",
+    "return object()": "diarize() returned object: ",
 }
 DYING = {
     "os._exit(0)": "the process ended with exit code 0",
     "os._exit(7)": "the process ended with exit code 7",
     "os.fork() and os._exit(7); time.sleep(1000)": "the process ended with exit code 7: no message",
-    "ctypes.string_at(0)": "the process died of signal 11",
+    "ctypes.string_at(0)": "the process died of signal 11 (SIGSEGV): no message (systems/odd/adapter.py, line ",
+    "print('last', flush=True); ctypes.string_at(0)": "the process died of signal 11 (SIGSEGV): last (systems/odd/adap",
+    "os.fork() or ctypes.string_at(0); os.wait(); print('end', flush=True); os._exit(7)": "with exit code 7: end",
+    "threading.Thread(target=ctypes.string_at, args=(0,)).start(); time.sleep(9)": "signal 11 (SIGSEGV): no message",
+    "os.close(2); os.abort()": "(SIGABRT): no message (systems/odd/adapter.py, line ",
+    "os.kill(os.getpid(), signal.SIGTERM)": "the process died of signal 15 (SIGTERM): no message",
     "os.kill(os.getpid(), signal.SIGKILL)": "the process was killed (signal 9; out of memory?)",
-    "os.abort()": "the process died of signal 6",
+    "os.abort()": "the process died of signal 6 (SIGABRT): no message (systems/odd/adapter.py, line ",
     "print('last words', flush=True); os._exit(7)": "the process ended with exit code 7: last words",
     "os.write(2, bytes(range(256)) + b'\\xff\\xfe'); os._exit(7)": "the process ended with exit code 7",
 }
@@ -109,6 +116,7 @@ def test_one_clear_failure_and_the_rest_goes_on(lab: Lab, odds: dict[str, str], 
         assert scored.failures[name] == stored["error"], odd
         assert not run.rttm_path(name).exists(), odd
         assert run.rttm_path(f"{name}well").exists(), odd
+    assert tuple(lab.shown.failures) == outcome.failures, "told as it happens"
     statuses = [status for _, _, status in lab.shown.recordings]
     assert statuses == ["done"] + ["failed", "done"] * len(odds)
     processes = list(dict.fromkeys(run.result(recording)["session"] for _, recording, _ in lab.shown.recordings))
@@ -197,13 +205,47 @@ def test_turns_after_the_recording_are_noted_or_fail(lab: Lab):
     assert overhangs(again.folders) == []
 
 
+def test_what_starts_before_the_recording_is_cut_off_and_noted(lab: Lab):
+    """Streaming systems pad their first window; RTTM has no time before 0 s."""
+    code = """
+        class System:
+            def diarize(self, audio):
+                start = {"a": -0.04, "b": -0.0004, "c": -9.5, "d": -10.5}[audio.recording.id]
+                return [(start, 0.1, "A"), (start, start / 2, "B"), (0.1, 0.15, "C")]
+    """
+    dataset = lab.dataset(ids="abcd")
+    outcome = lab.run(lab.system("early", code), dataset)
+    assert len(outcome.failures) == 1
+    assert outcome.failures[0].startswith(
+        "early on mine, d: diarize() returned list: a turn starts at -10.5 s, long before the recording; it must "
+    )
+    folder = lab.folder("early")
+    assert folder.sessions[-1]["turns_start"] == {"a": -0.04, "c": -9.5}
+    for name in "abc":
+        assert [tuple(turn) for turn in folder.hypothesis(name)] == [(0.0, 0.1, "A"), (0.1, 0.15, "C")]
+    assert lab.entry("early").scores["mine"].recordings["a"] == lab.entry("early").scores["mine"].recordings["b"]
+    assert overhangs(outcome.folders) == [
+        "early: turns start before the recording, in 2 recordings, such as mine, a (at -0.04 s); "
+        "they were cut off at 0 s"
+    ]
+    again = lab.run(lab.system("early", code.replace("-0.04", "0.0")), dataset, limit=2)
+    assert overhangs(again.folders) == []
+    assert "turns_start" not in lab.folders("early")[-1].sessions[-1]
+
+
 def test_a_call_that_hangs_is_ended(lab: Lab):
     system, dataset = odd_system(lab, ["time.sleep(1000)"])
     before = time.monotonic()
     outcome = lab.run(system, dataset, time_limit=0.5)
     assert time.monotonic() - before < 10
-    assert outcome.failures == ("odd on mine, odd00: no answer within 0.5 s; the process was ended",)
+    assert outcome.failures == (
+        "odd on mine, odd00: no answer within 0.5 s, so the process was ended (systems/odd/adapter.py, line 13); "
+        "--time-limit gives it more",
+    )
     assert outcome.done == 2
+    failed = lab.folder("odd").result("odd00")
+    assert failed is not None
+    assert 'odd/adapter.py", line 13 in odd00\n' in failed["detail"]
 
 
 SLOW_DECODING = """

@@ -66,7 +66,8 @@ def test_the_keys_are_those_of_the_document(realistic: Leaderboard, measured: Le
         encoder=(replace(everything.encoder[0], speedup=None, error="out of memory"),),
     )  # fmt: skip
     entry = boards.make_entry(
-        "a", 0.2, problems=("a problem",), notes=("a note",), complexity=boards.make_sizes(1000),
+        "a", 0.2, problems=("a problem",), notes=("a note",), timings_left_out=("no speed",),
+        complexity=boards.make_sizes(1000),
         stages={boards.PLACE: {"embedding": 1.0}}, trained_parts=("ami/train",), may_have_seen=("ami/test",),
         measured={boards.PLACE: everything, boards.PLACE._replace(device="cuda"): nothing},
     )  # fmt: skip

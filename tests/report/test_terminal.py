@@ -5,10 +5,11 @@ import re
 
 import boards
 import pytest
+from pages import read_page
 from rich.console import Console
 
 from diarbench.leaderboard import Leaderboard, Place
-from diarbench.report import print_leaderboard
+from diarbench.report import print_leaderboard, render_html, render_markdown
 
 
 def printed(board: Leaderboard, width: int = 80, **options: bool) -> str:
@@ -88,6 +89,36 @@ def test_failures_and_unranked_systems_are_told_below(realistic: Leaderboard) ->
     assert f"3 of 8 recordings (ami-excerpts-000, ami-excerpts-001, ami-excerpts-002): {boards.SHAPES}" in output
     assert "outside-program: CPU and GPU outputs differ" in output
     assert 'Whole tracebacks: "detail" in recordings/ID.json of a run' in output
+
+
+def test_timings_that_do_not_count_are_no_problem() -> None:
+    """The same in every format that tells of failures; of a system that has several, in one line."""
+    why = ("no speed for CPU: 3 of 3", "no speed for GPU: 1 of 3")
+    board = boards.make_board(boards.make_entry("a", 0.2, timings_left_out=why), boards.make_entry("b", 0.3))
+    output = printed(board)
+    assert output.endswith("Timings left out\n  a: no speed for CPU: 3 of 3; no speed for GPU: 1 of 3\n")
+    assert "Failures and problems" not in output
+    markdown = render_markdown(board)
+    assert "## Timings left out\n\n- a: no speed for CPU: 3 of 3; no speed for GPU: 1 of 3\n" in markdown
+    assert "Failures and problems" not in markdown
+    page = read_page(render_html(board, generated="now"))
+    assert "a: no speed for CPU: 3 of 3; no speed for GPU: 1 of 3" in page.root["timings"].text
+    assert "No recording failed, and no problem was reported." in page.root["failures"].text
+    assert "class" not in page.root["failures"].attributes
+    assert "Problems were reported" not in next(page.root.all("header")).text
+    assert "Timings left out" not in render_html(boards.make_board(boards.make_entry("b", 0.3)), generated="now")
+    busy = boards.make_board(*(boards.make_entry(f"s{i}", 0.2, timings_left_out=("no speed",)) for i in range(30)))
+    assert "and 10 more; the JSON and the page hold all" in printed(busy)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_nothing_is_cut_however_long(soft: bool) -> None:
+    """On a terminal it is folded; on a pipe it stays one line."""
+    error = "fell over " * 40 + "at last"
+    board = boards.make_board(boards.fail(boards.make_entry("a", 0.2), "voices", 1, error))
+    output = printed(board, 100, soft_wrap=soft)
+    assert error in " ".join(output.split())
+    assert (max(map(len, output.splitlines())) > 400) == soft
 
 
 def test_many_failures_are_counted() -> None:
