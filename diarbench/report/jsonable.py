@@ -52,7 +52,13 @@ def _reported(board: Leaderboard, tables: Iterable[Published]) -> list[dict[str,
 
 
 def _rule(rule: ScoringRule) -> dict[str, Any]:
-    return {"name": rule.name, "label": rule.label, "collar": rule.collar, "overlap": rule.overlap}
+    return {
+        "name": rule.name,
+        "label": rule.label,
+        "collar": rule.collar,
+        "overlap": rule.overlap,
+        "mapping": rule.mapping,
+    }
 
 
 def _column(column: Column) -> dict[str, Any]:

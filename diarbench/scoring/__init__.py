@@ -5,7 +5,7 @@ Knows nothing of files or systems.
 
 from diarbench.scoring.detail import FileScore, JaccardErrors, SpeakerScore, detail_recordings
 from diarbench.scoring.purity import ClusterQuality, cluster_quality
-from diarbench.scoring.rules import FAIR, FORGIVING, FULL, RULES, ErrorTimes, ScoringRule, find_rule, parse_rule
+from diarbench.scoring.rules import FAIR, FORGIVING, FULL, RULES, ErrorTimes, ScoringRule, parse_rule
 from diarbench.scoring.sweep import Pair, score_recording, score_recordings
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "SpeakerScore",
     "cluster_quality",
     "detail_recordings",
-    "find_rule",
     "parse_rule",
     "score_recording",
     "score_recordings",

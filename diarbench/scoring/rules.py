@@ -62,13 +62,6 @@ FORGIVING = ScoringRule("forgiving", 0.25, "skip")
 RULES = {rule.name: rule for rule in (FULL, FAIR, FORGIVING)}
 
 
-def find_rule(name: str) -> ScoringRule:
-    """The rule of that name; raises InputError."""
-    if name not in RULES:
-        raise InputError(f"no scoring rule {name!r}{did_you_mean(name, RULES)}")
-    return RULES[name]
-
-
 _RULE_KEYS: dict[str, tuple[str, ...]] = {
     "collar": (),
     "overlap": ("score", "skip"),
@@ -87,7 +80,7 @@ def parse_rule(text: str, mapping: Mapped | None = None) -> ScoringRule:
     if "=" not in text:
         if text not in RULES:
             raise InputError(
-                f"no scoring rule {text!r}{did_you_mean(text, RULES)}, or for example collar=0.1,overlap=skip"
+                f"no scoring rule {text!r}{did_you_mean(text, RULES)} (any other is written as collar=0.1,overlap=skip)"
             )
         return replace(RULES[text], mapping=mapping or RULES[text].mapping)
     said: dict[str, str] = {}

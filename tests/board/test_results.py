@@ -225,6 +225,12 @@ def test_scores_are_kept_and_never_stale(shelf: Shelf, monkeypatch: pytest.Monke
     assert entry.scores["d"].recordings["r008"] == first.scores["d"].recordings["r008"]
     assert list(entry.scores["d"].recordings) == names
     scored.clear()
+    wide, wider = (ScoringRule("same name", collar, "score") for collar in (0.5, 0.75))
+    for rule in (wide, wider, wide):
+        line = shelf.entry(rules=(FULL, rule)).scores["d"].recordings["r008"]
+        assert line["same name"].scored == pytest.approx(8 - 2 * rule.collar)
+    assert len(scored) == 420  # what was kept of the first serves again
+    scored.clear()
     # Other rules, another scorer, other references: all anew.
     shelf.entry(rules=(FULL,))
     assert len(scored) == 210
