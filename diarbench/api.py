@@ -264,7 +264,8 @@ def board_of(systems: Mapping[str, Scores], *, name: str = "recordings", limit: 
             for id, by_rule in one.recordings.items()
             if id in ids and id not in one.absent
         }
-        scores = {name: Score(times, {}, tuple(id for id in ids if id not in times))}
+        jaccard = {id: {rule: score.jaccard for rule, score in one.recordings[id].items()} for id in times}
+        scores = {name: Score(times, {}, tuple(id for id in ids if id not in times), jaccard)}
         entries.append(Entry(system, system, None, {}, scores, {}, None))
     return rank(
         entries,

@@ -1,4 +1,4 @@
-"""Scoring rules, and error times that add up."""
+"""Scoring rules, and errors that add up: seconds, and Jaccard errors."""
 
 from __future__ import annotations
 
@@ -168,3 +168,28 @@ class ErrorTimes:
             "confusion": self.confusion,
             "scored": self.scored,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class JaccardErrors:
+    """Jaccard errors of reference speakers, summed. They add; a dataset's JER weighs every speaker alike (dscore).
+
+    >>> (JaccardErrors(0.5, 1) + JaccardErrors(0.7, 3)).jer
+    0.3
+    """
+
+    total: float
+    speakers: int
+
+    @classmethod
+    def zero(cls) -> JaccardErrors:
+        """Nobody: the start of a sum."""
+        return cls(0.0, 0)
+
+    def __add__(self, other: JaccardErrors) -> JaccardErrors:
+        return JaccardErrors(self.total + other.total, self.speakers + other.speakers)
+
+    @property
+    def jer(self) -> float | None:
+        """Jaccard error rate as a fraction; None where no reference speaker is scored."""
+        return self.total / self.speakers if self.speakers else None
