@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 from diarbench.errors import InputError, counted, did_you_mean
 from diarbench.rttm import merge_spans, without_spans
 from diarbench.scoring import RULES, ErrorTimes, FileScore, JaccardErrors, Pair, ScoringRule, detail_recordings
+from diarbench.scoring import parse_rule as parse_rule  # callers know it from here
 from diarbench.turnfiles import Side, read_regions, read_side
 from diarbench.types import MAX_TIME, Seconds, Spans, Turns
 
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
     OneRegion: TypeAlias = Timeline | Iterable[tuple[float, float]] | str | Path
 
 Region = Literal["turns", "reference"]
-Mapped = Literal["region", "scored"]
-
-# Longer than any collar in use (0.25 s, 0.5 s): who writes more means milliseconds.
-_MAX_COLLAR: Seconds = 10.0
 
 # What is scored, in words.
 REGIONS = {
@@ -306,7 +302,8 @@ def board_of(systems: Mapping[str, Scores], *, name: str = "recordings", limit: 
             for id, by_rule in one.recordings.items()
             if id in ids and id not in one.absent
         }
-        scores = {name: Score(times, {}, tuple(id for id in ids if id not in times))}
+        jaccard = {id: {rule: score.jaccard for rule, score in one.recordings[id].items()} for id in times}
+        scores = {name: Score(times, {}, tuple(id for id in ids if id not in times), jaccard)}
         entries.append(Entry(system, system, None, {}, scores, {}, None))
     return rank(
         entries,
@@ -319,72 +316,13 @@ def board_of(systems: Mapping[str, Scores], *, name: str = "recordings", limit: 
     )
 
 
-def parse_rule(text: str, mapping: Mapped | None = None) -> ScoringRule:
-    """The rule of that name, or the one that `collar=SECONDS,overlap=score|skip,mapping=region|scored` says.
-
-    What is not said is as in `full`. A `mapping` given apart takes the place of the rule's. Raises InputError.
-
-    >>> parse_rule("collar=0.10,overlap=skip")
-    ScoringRule(name='collar=0.1,overlap=skip', collar=0.1, overlap='skip', mapping='region')
-    """
-    if "=" not in text:
-        if text not in RULES:
-            raise InputError(
-                f"no scoring rule {text!r}{did_you_mean(text, RULES)}, or for example collar=0.1,overlap=skip"
-            )
-        return replace(RULES[text], mapping=mapping or RULES[text].mapping)
-    said: dict[str, str] = {}
-    for part in text.split(","):
-        key, equals, value = (piece.strip() for piece in part.partition("="))
-        if key not in _RULE_KEYS or not equals:
-            raise InputError(f"the scoring rule {text!r} has no key {key!r}{did_you_mean(key, _RULE_KEYS)}")
-        if key in said:
-            raise InputError(f"the scoring rule {text!r} says {key} twice")
-        known = _RULE_KEYS[key]
-        if known and value not in known:
-            raise InputError(f"the scoring rule {text!r}: {key} can't be {value!r}{did_you_mean(value, known)}")
-        said[key] = value
-    collar = _collar(said.get("collar", "0"), text)
-    if mapping is not None:
-        said["mapping"] = mapping
-    parts = [f"collar={collar:g}" if collar else "", "overlap=skip" if said.get("overlap") == "skip" else ""]
-    parts.append("mapping=scored" if said.get("mapping") == "scored" else "")
-    name = ",".join(part for part in parts if part) or "collar=0"
-    return ScoringRule(
-        name,
-        collar,
-        cast(Literal["score", "skip"], said.get("overlap", "score")),
-        cast(Mapped, said.get("mapping", "region")),
-    )
-
-
 def describe(rule: ScoringRule) -> str:
     """A rule in words: its collar, its overlap, and its mapping where it differs from md-eval's.
 
     >>> describe(parse_rule("fair", "scored"))
     '±250 ms collar, overlap scored, speakers mapped over what is scored'
     """
-    matters = rule.mapping == "scored" and (rule.collar > 0 or rule.overlap == "skip")
-    return rule.label + (", speakers mapped over what is scored" if matters else "")
-
-
-_RULE_KEYS: dict[str, tuple[str, ...]] = {
-    "collar": (),
-    "overlap": ("score", "skip"),
-    "mapping": get_args(Mapped),
-}
-
-
-def _collar(text: str, rule: str) -> Seconds:
-    try:
-        collar = float(text)
-    except ValueError:
-        collar = math.nan
-    if not 0 <= collar <= _MAX_COLLAR:
-        raise InputError(
-            f"the scoring rule {rule!r}: collar is in seconds on each side, from 0 to {_MAX_COLLAR:g}, such as 0.25"
-        )
-    return collar
+    return rule.label
 
 
 def _some(names: Sequence[str]) -> str:

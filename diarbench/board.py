@@ -19,7 +19,7 @@ from diarbench.errors import InputError, RttmError, StoreError, did_you_mean
 from diarbench.files import digest_of, sha256_of
 from diarbench.leaderboard import REST, Column, Entry, Leaderboard, Place, Score, Speed, rank
 from diarbench.measure.beside import COMPANY
-from diarbench.scoring import ErrorTimes, Pair, ScoringRule, score_recordings
+from diarbench.scoring import ErrorTimes, JaccardErrors, Pair, RecordingScore, ScoringRule, score_everything
 from diarbench.store import (
     RunFolder,
     Stored,
@@ -268,7 +268,7 @@ def _score(
     dataset: StoredDataset,
     rules: Sequence[ScoringRule],
 ) -> Score:
-    times: dict[str, Mapping[str, ErrorTimes]] = {}
+    scores: dict[str, Mapping[str, RecordingScore]] = {}
     failures, missing = {}, []
     salt = digest_of([_scoring_digest(), dataset.digests, [astuple(rule) for rule in rules]])
     known = memo.recall(run.path, salt) if len(stored) >= memo.WORTHWHILE else {}
@@ -283,7 +283,10 @@ def _score(
         elif not intact:
             failures[recording_id] = "its stored RTTM is not the one that the run wrote; run the system again"
         elif recording_id in known and known[recording_id][0] == result["rttm_sha256"]:
-            times[recording_id] = {rule: ErrorTimes(*values) for rule, values in known[recording_id][1].items()}
+            scores[recording_id] = {
+                rule: RecordingScore(ErrorTimes(*times), JaccardErrors(*errors))
+                for rule, (times, errors) in known[recording_id][1].items()
+            }
         else:
             try:
                 hypothesis = run.hypothesis(recording_id)
@@ -292,16 +295,21 @@ def _score(
                 continue
             uem = dataset.uems.get(recording_id, ())
             fresh[recording_id] = Pair(dataset.references[recording_id], hypothesis, uem)
-    times.update(zip(fresh, score_recordings(list(fresh.values()), rules), strict=True))
+    scores.update(zip(fresh, score_everything(list(fresh.values()), rules), strict=True))
     # In one order whatever was kept, so that sums agree to the last digit.
-    times = {name: times[name] for name in column.recordings if name in times}
+    scores = {name: scores[name] for name in column.recordings if name in scores}
     if len(fresh) >= memo.WORTHWHILE:
         scored = {
             name: [stored[name].result["rttm_sha256"], {rule: astuple(found) for rule, found in by_rule.items()}]
-            for name, by_rule in times.items()
+            for name, by_rule in scores.items()
         }
         memo.keep(run.path, salt, {**known, **scored})
-    return Score(times, failures, tuple(missing))
+    return Score(
+        {name: {rule: found.times for rule, found in by_rule.items()} for name, by_rule in scores.items()},
+        failures,
+        tuple(missing),
+        {name: {rule: found.jaccard for rule, found in by_rule.items()} for name, by_rule in scores.items()},
+    )
 
 
 @cache

@@ -26,7 +26,7 @@ from diarbench.plan import (
 )
 from diarbench.published import read_published
 from diarbench.registry import Registry, shipped
-from diarbench.scoring import find_rule
+from diarbench.scoring import parse_rule
 from diarbench.types import LabelledRecording, Recording, Seconds
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ def _excerpt(folder: Path) -> Dataset:
 def _check_dataset(name: str, path: Path, card: DatasetCard) -> Check:
     try:
         for rule in card.rules:
-            find_rule(rule)
+            parse_rule(rule)
         dataset = load_dataset(name, path, card)
     except DiarbenchError as error:
         return Check("dataset", name, str(error))
@@ -257,7 +257,7 @@ def _check_dataset(name: str, path: Path, card: DatasetCard) -> Check:
 def _check_report(registry: Registry, name: str) -> Check:
     try:
         _, card = registry.choose_report(name)
-        find_rule(card.rule)
+        parse_rule(card.rule)
         systems = registry.choose_systems(card.systems)
         datasets = registry.choose_datasets(card.datasets)
     except DiarbenchError as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from diarbench.costs import Measured
-from diarbench.scoring.rules import ErrorTimes, ScoringRule
+from diarbench.scoring.rules import ErrorTimes, JaccardErrors, ScoringRule
 from diarbench.types import Complexity, Seconds
 
 # What a system's weights may know of a dataset: they were trained on another part of its corpus; or they were, or may
@@ -83,6 +83,8 @@ class Score:
     recordings: Mapping[str, Mapping[str, ErrorTimes]]  # by recording id, then by the rule's name
     failures: Mapping[str, str]  # by recording id: what went wrong, one line
     missing: tuple[str, ...]  # ids that were never run
+    # By recording id, then by the rule's name: of the same recordings, or of none where only times were scored.
+    jaccard: Mapping[str, Mapping[str, JaccardErrors]] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -96,6 +98,14 @@ class Score:
     def der(self, rule: str) -> float | None:
         """Pooled DER, or None unless every recording has a result."""
         return self.total(rule).der if self.complete else None
+
+    def jaccard_total(self, rule: str) -> JaccardErrors:
+        """Jaccard errors of all reference speakers of the recordings that have a result."""
+        return sum((errors[rule] for errors in self.jaccard.values()), JaccardErrors.zero())
+
+    def jer(self, rule: str) -> float | None:
+        """JER, the mean over all reference speakers, or None unless every recording has a result."""
+        return self.jaccard_total(rule).jer if self.complete else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +141,7 @@ class Line:
     unranked: str | None
     macro: Mapping[str, float | None]  # by rule: unweighted mean of the datasets' DERs; None where one lacks
     delta: Mapping[str, float | None]  # by rule: macro less the baseline's; None without a baseline here
+    macro_jer: Mapping[str, float | None]  # by rule: unweighted mean of the datasets' JERs; None where one lacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +193,7 @@ def rank(
                 unranked=_why_unranked(entry, columns, rule.name) if macro[rule.name] is None else None,
                 macro=macro,
                 delta={r.name: _difference(macro[r.name], base[r.name] if base else None) for r in rules},
+                macro_jer={r.name: macro_jer(entry, columns, r.name) for r in rules},
             )
         )
     places = sorted({place for entry in entries for place in (*entry.speeds, *entry.measured)})
@@ -199,9 +211,12 @@ def rank(
 
 def macro_der(entry: Entry, columns: Sequence[Column], rule: str) -> float | None:
     """Unweighted mean over the columns of the pooled DERs; None where any of them has none."""
-    ders = [entry.scores[column.name].der(rule) if column.name in entry.scores else None for column in columns]
-    known = [der for der in ders if der is not None]
-    return sum(known) / len(known) if known and len(known) == len(ders) else None
+    return _mean([entry.scores[column.name].der(rule) if column.name in entry.scores else None for column in columns])
+
+
+def macro_jer(entry: Entry, columns: Sequence[Column], rule: str) -> float | None:
+    """Unweighted mean over the columns of their JERs; None where any of them has none."""
+    return _mean([entry.scores[column.name].jer(rule) if column.name in entry.scores else None for column in columns])
 
 
 def beginnings(board: Leaderboard) -> dict[str, int]:
@@ -248,6 +263,11 @@ def pareto_front(points: Mapping[str, tuple[float, float]]) -> tuple[str, ...]:
         if not any((u <= x and v <= y) and (u < x or v < y) for u, v in points.values())
     ]
     return tuple(sorted(front, key=lambda name: (points[name], name)))
+
+
+def _mean(rates: Sequence[float | None]) -> float | None:
+    known = [rate for rate in rates if rate is not None]
+    return sum(known) / len(known) if known and len(known) == len(rates) else None
 
 
 def _difference(value: float | None, base: float | None) -> float | None:

@@ -295,6 +295,7 @@ def test_scores_as_a_board():
     assert (board.rule, column.name, column.recordings, column.total) == (FULL, "talks", ("a", "b", "c"), 3)
     assert [(line.entry.system, line.rank) for line in board.lines] == [("best", 1), ("worse", 2), ("part", None)]
     assert board.lines[1].macro["full"] == pytest.approx(0.2)
+    assert board.lines[1].macro_jer["full"] == systems["worse"].overall["full"].jaccard.jer
     assert board.lines[2].unranked == "2 of 3 recordings on talks"  # nobody speaks in c
     first = board_of(systems, limit=1)
     assert (first.columns[0].recordings, first.columns[0].total) == (("a",), 3)

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
+
+    from diarbench.cards import ReportCard
+    from diarbench.scoring import ScoringRule
 
 
 class Format(StrEnum):
@@ -36,8 +41,34 @@ RunsOption = Annotated[
     list[Path], typer.Option("--runs", metavar="DIR", help="Where results are kept; several are read together.")
 ]
 RuleOption = Annotated[
-    str, typer.Option("--rule", help="What ranks: full (no collar), fair (±250 ms), forgiving (±250 ms, no overlap).")
+    list[str] | None,
+    typer.Option(
+        "--rule",
+        help="What ranks: full (no collar), fair (±250 ms), forgiving (±250 ms, no overlap), or as "
+        "collar=0.1,overlap=skip with the collar in seconds on each side; repeatable: the first one ranks, the others "
+        "are columns [full, or what the report card says].",
+    ),
 ]
+
+
+def board_rules(
+    asked: Sequence[str] | None, report: tuple[str, ReportCard] | None = None
+) -> tuple[ScoringRule, tuple[ScoringRule, ...]]:
+    """The rule that ranks a board, and all of its rules: those that have names, that of its report card (its name or
+    path, and what it says), and those asked for. Raises InputError, and CardError where the card names no rule."""
+    from diarbench.errors import CardError, InputError
+    from diarbench.scoring import FULL, RULES, parse_rule
+
+    found = [parse_rule(text) for text in asked or ()]
+    default = FULL
+    if report is not None:
+        name, card = report
+        try:
+            default = parse_rule(card.rule)
+        except InputError as error:
+            raise CardError(f"the report {name}: {error}") from error
+    rules = {rule.name: rule for rule in (*RULES.values(), default, *found)}
+    return (found or [default])[0], tuple(rules.values())
 
 
 def console() -> Console:

@@ -72,9 +72,9 @@ def compare(
     hypothesis_format: HypothesisFormatOption = None,
     rule: Annotated[
         str,
-        typer.Option("--rule", help="full (no collar), fair (±250 ms), forgiving (±250 ms, no overlap) [full]; "
-                     "with -r also as collar=0.1,overlap=skip."),
-    ] = "",
+        typer.Option("--rule", help="full (no collar), fair (±250 ms), forgiving (±250 ms, no overlap), or as "
+                     "collar=0.1,overlap=skip."),
+    ] = "full",
     level: Annotated[float, typer.Option(help="Confidence level of the intervals.")] = 0.95,
     method: Annotated[Method, typer.Option(help="Kind of bootstrap interval.")] = Method.bca,
     resamples: Annotated[int, typer.Option(min=100, max=1_000_000, help="Bootstrap resamples.")] = 10_000,
@@ -96,7 +96,7 @@ def compare(
         if len(names) < 2:
             raise InputError("-r REF needs two systems: --system A=PATH --system B=PATH")
         scores = scored(
-            reference, by_name(system or []), uem, [rule or "full"],
+            reference, by_name(system or []), uem, [rule],
             region=region, mapping=mapping, reference_format=reference_format, hypothesis_format=hypothesis_format,
         )  # fmt: skip
         board = _board(scores, reference, limit)
@@ -112,7 +112,7 @@ def compare(
                 "name two systems with stored runs (A B), or folders of turns (-r REF --system A=PATH --system B=PATH)"
             )
         names = list(dict.fromkeys([first, *others]))
-        board = stored_board(None, runs, names, datasets, limit, rule, [])
+        board = stored_board(None, runs, names, datasets, limit, [rule], [])
         names, scored_over = [first, *others], "uem"
     result = compare_systems(
         board, names[0], names[1:], level=level, method=method.value, resamples=resamples, seed=seed

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from diarbench.cli.common import CardsOption, RuleOption, RunsOption, console, note
+from diarbench.cli.common import CardsOption, RuleOption, RunsOption, board_rules, console, note
 from diarbench.errors import CardError, InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from diarbench.leaderboard import Leaderboard
     from diarbench.published import Published
     from diarbench.registry import Registry
@@ -50,7 +52,7 @@ def report(
         list[str] | None, typer.Option("--dataset", "-d", help="Only this dataset. Repeatable.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N recordings of each dataset.")] = None,
-    rule: RuleOption = "",
+    rule: RuleOption = None,
     baseline: BaselineOption = None,
     output: Annotated[
         Path | None,
@@ -135,7 +137,6 @@ def _published_table(registry: Registry, name: str) -> Published | None:
 def _board_for(table: Published, runs: list[Path]) -> Leaderboard | None:
     """What was measured of a published table's systems; None where nothing was. Raises InputError."""
     from diarbench.board import read_board
-    from diarbench.scoring import RULES, find_rule
     from diarbench.store import find_runs
 
     for folder in runs:
@@ -148,11 +149,12 @@ def _board_for(table: Published, runs: list[Path]) -> Leaderboard | None:
         return None
     known = {run["dataset"] for run in stored}
     systems = [system for system in table.systems if system in {run["system"] for run in stored}]
+    ranking, rules = board_rules(None)
     return read_board(
         runs,
         title=table.card.title,
-        rules=list(RULES.values()),
-        rule=find_rule("full"),
+        rules=rules,
+        rule=ranking,
         systems=systems,
         datasets=[dataset for dataset in table.datasets if dataset in known] or None,
     )
@@ -221,33 +223,35 @@ def stored_board(
     systems: list[str] | None,
     datasets: list[str] | None,
     limit: int | None,
-    rule: str,
+    rules: Sequence[str] | None,
     cards: list[Path],
     baseline: str | None = None,
 ) -> Leaderboard:
-    """The board of the runs below some folders; with a name, as that report card says. Raises InputError."""
+    """The board of the runs below some folders; with a name, as that report card says, where nothing else is asked for.
+    The first rule ranks. Raises InputError."""
     from diarbench.board import read_board
     from diarbench.registry import Registry
-    from diarbench.scoring import RULES, find_rule
     from diarbench.store import find_runs
 
-    title, ranking = "Leaderboard", rule or "full"
+    title, report = "Leaderboard", None
     if name is not None:
         registry = Registry.standard(cards)
-        _, card = registry.choose_report(name, also=registry.published)
-        title, ranking = card.title, rule or card.rule
+        report = registry.choose_report(name, also=registry.published)
+        title = report[1].title
+    ranking, all_rules = board_rules(rules, report)
     for folder in runs:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder of results; make one with `diarbench run`")
-    if name is not None:
+    if report is not None:
+        _, card = report
         stored = [run.run for run in find_runs(runs)]
         systems = systems or _with_runs([s.name for s in registry.choose_systems(card.systems)], "system", stored)
         datasets = datasets or _with_runs(list(registry.choose_datasets(card.datasets)), "dataset", stored)
     return read_board(
         runs,
         title=title,
-        rules=list(RULES.values()),
-        rule=find_rule(ranking),
+        rules=all_rules,
+        rule=ranking,
         systems=systems,
         datasets=datasets,
         limit=limit,

@@ -16,6 +16,7 @@ from diarbench.cli.common import (
     FormatOption,
     RuleOption,
     WeightsOption,
+    board_rules,
     console,
     note,
     print_json,
@@ -60,7 +61,7 @@ def run(
     runs: Annotated[Path, typer.Option(metavar="DIR", help="Where results are kept.")] = Path("runs"),
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N recordings of each dataset.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Run what is there, too.")] = False,
-    rule: RuleOption = "",
+    rule: RuleOption = None,
     baseline: BaselineOption = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The page [DIR/leaderboard.html].")] = None,
     machine: Annotated[str | None, typer.Option(help="A name for this machine [from its hardware].")] = None,
@@ -80,11 +81,10 @@ def run(
     from diarbench.plan import is_replay, plan
     from diarbench.registry import Registry
     from diarbench.rttm import check_id
-    from diarbench.scoring import RULES, find_rule
 
     registry = Registry.standard(cards)
-    title, wanted_systems, wanted_datasets, default_rule = _wanted(registry, report, systems, datasets)
-    ranking = find_rule(rule or default_rule)
+    title, wanted_systems, wanted_datasets = _wanted(registry, report, systems, datasets)
+    ranking, rules = board_rules(rule, registry.choose_report(report) if report is not None else None)
     specs = registry.choose_systems(wanted_systems)
     jobs = plan(
         specs,
@@ -111,7 +111,7 @@ def run(
     board = read_board(
         [runs],
         title=title,
-        rules=list(RULES.values()),
+        rules=rules,
         rule=ranking,
         systems=names,
         datasets=list(dict.fromkeys(job.dataset.name for job in jobs)),
@@ -216,14 +216,14 @@ def _of_what(runs: Path, board: Leaderboard) -> str:
 
 def _wanted(
     registry: Registry, report: str | None, systems: list[str] | None, datasets: list[str] | None
-) -> tuple[str, list[str], list[str], str]:
-    """Title, systems, datasets and rule: from the report card, where -s and -d don't say otherwise."""
+) -> tuple[str, list[str], list[str]]:
+    """Title, systems and datasets: from the report card, where -s and -d don't say otherwise."""
     if report is None:
         if not systems or not datasets:
             lacking = "systems (-s)" if not systems else "datasets (-d)"
             raise InputError(
                 f"nothing to run: name {lacking}, or a report card such as demo; `diarbench list` shows what there is"
             )
-        return "Leaderboard", systems, datasets, "full"
+        return "Leaderboard", systems, datasets
     _, card = registry.choose_report(report)
-    return card.title, systems or card.systems, datasets or card.datasets, card.rule
+    return card.title, systems or card.systems, datasets or card.datasets

@@ -27,7 +27,7 @@ from diarbench.report.values import (
 
 if TYPE_CHECKING:
     from diarbench.costs import Measured, SpeedUp
-    from diarbench.leaderboard import Column, Leaderboard, Line, Place
+    from diarbench.leaderboard import Column, Leaderboard, Line, Place, Score
     from diarbench.types import Complexity
 
 
@@ -63,11 +63,12 @@ class TableColumn:
 
 
 def table_columns(board: Leaderboard, *, everything: bool = False) -> tuple[TableColumn, ...]:
-    """The columns from left to right: macro DER by rule, the difference to the baseline, DER by dataset, the three
+    """The columns from left to right: macro DER by rule, the difference to the baseline, DER by dataset, JER, the three
     errors, sizes, MACs, and by place peak memory, RTF and speed-ups.
 
-    Columns of cost are left out where no line has a value, and counts of parameters that print like those of all
-    networks in every line. With `everything`, sizes and MACs always stand, and the ends of intervals are columns too.
+    Columns of JER and of cost are left out where no line has a value, the JER of an only dataset, which is the macro
+    JER, and counts of parameters that print like those of all networks in every line. With `everything`, JERs, sizes
+    and MACs always stand, and the ends of intervals are columns too.
     """
     costs = [
         *_sizes(),
@@ -83,6 +84,7 @@ def table_columns(board: Leaderboard, *, everything: bool = False) -> tuple[Tabl
     return (
         *_accuracy(board),
         *(_dataset(board, column) for column in board.columns),
+        *(column for column in _jer(board, everything=everything) if everything or _has_values(board, column)),
         *(_part(board, part) for part in PARTS),
         *(column for column in costs if _stands(board, column, everything=everything)),
     )
@@ -94,6 +96,10 @@ def _stands(board: Leaderboard, column: TableColumn, *, everything: bool) -> boo
     says = {"nonzero_parameters": has_zeros, "encoder_parameters": has_more_than_an_encoder}
     if column.key in says:
         return any(map(says[column.key], board.lines))
+    return _has_values(board, column)
+
+
+def _has_values(board: Leaderboard, column: TableColumn) -> bool:
     return any(column.value(line) is not None for line in board.lines)
 
 
@@ -151,21 +157,60 @@ def _accuracy(board: Leaderboard) -> list[TableColumn]:
 
 def _dataset(board: Leaderboard, column: Column) -> TableColumn:
     rule = board.rule.name
+    return _of_dataset(
+        column,
+        lambda score: score.der(rule),
+        key=f"der.{column.name}",
+        group=f"DER by dataset (%), {rule}",
+        note=f"DER pooled over the recordings of {column.label}{', SYNTHETIC' if column.synthetic else ''}; "
+        f"{board.rule.label}",
+    )
+
+
+def _jer(board: Leaderboard, *, everything: bool) -> list[TableColumn]:
+    rule = board.rule.name
+    group = f"JER (%), {rule}"
+    macro = TableColumn(
+        key="macro_jer",
+        group=group,
+        head="macro",
+        note=f"Mean of the datasets' JERs; {board.rule.label}",
+        value=lambda line: line.macro_jer[rule],
+        show=text.percent,
+        marks_best=True,
+    )
+    by_dataset = [
+        _of_dataset(
+            column,
+            lambda score: score.jer(rule),
+            key=f"jer.{column.name}",
+            group=group,
+            note=f"Jaccard errors, mean over the reference speakers of {column.label}"
+            f"{', SYNTHETIC' if column.synthetic else ''}; {board.rule.label}",
+        )
+        for column in board.columns
+    ]
+    return [macro, *(by_dataset if everything or len(board.columns) > 1 else [])]
+
+
+def _of_dataset(
+    column: Column, rate: Callable[[Score], float | None], *, key: str, group: str, note: str
+) -> TableColumn:
+    """An error rate on one dataset; marked where the system may know the dataset."""
 
     def value(line: Line) -> float | None:
         score = line.entry.scores.get(column.name)
-        return score.der(rule) if score is not None else None
+        return rate(score) if score is not None else None
 
     def marked(line: Line) -> str:
         found, mark = value(line), exposure_mark(line, column)
         return f"{text.percent(found)}{mark}" if found is not None and mark else ""
 
     return TableColumn(
-        key=f"der.{column.name}",
-        group=f"DER by dataset (%), {rule}",
+        key=key,
+        group=group,
         head=column.label,
-        note=f"DER pooled over the recordings of {column.label}{', SYNTHETIC' if column.synthetic else ''}; "
-        f"{board.rule.label}",
+        note=note,
         value=value,
         show=text.percent,
         marks_best=True,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from diarbench.costs import Measured
     from diarbench.leaderboard import Column, Leaderboard, Line, Place, Score
     from diarbench.published import Published
-    from diarbench.scoring import ScoringRule
+    from diarbench.scoring import JaccardErrors, ScoringRule
 
 FORMAT = 1
 
@@ -52,7 +52,13 @@ def _reported(board: Leaderboard, tables: Iterable[Published]) -> list[dict[str,
 
 
 def _rule(rule: ScoringRule) -> dict[str, Any]:
-    return {"name": rule.name, "label": rule.label, "collar": rule.collar, "overlap": rule.overlap}
+    return {
+        "name": rule.name,
+        "label": rule.label,
+        "collar": rule.collar,
+        "overlap": rule.overlap,
+        "mapping": rule.mapping,
+    }
 
 
 def _column(column: Column) -> dict[str, Any]:
@@ -93,6 +99,7 @@ def _line(board: Leaderboard, line: Line) -> dict[str, Any]:
         "exposure": {column.name: exposure(entry, column) for column in board.columns},
         "macro_der": line.macro,
         "delta": line.delta,
+        "macro_jer": line.macro_jer,
         "scores": scores,
         "speeds": speeds,
         "stages": [_place(place) | {"seconds": stages} for place, stages in sorted(entry.stages.items())],
@@ -112,13 +119,27 @@ def _score(board: Leaderboard, score: Score) -> dict[str, Any]:
         "complete": score.complete,
         "rules": {
             rule.name: {
-                "overall": score.total(rule.name).as_json() | {"der": score.der(rule.name)},
-                "recordings": {name: times[rule.name].as_json() for name, times in score.recordings.items()},
+                "overall": score.total(rule.name).as_json()
+                | {"der": score.der(rule.name)}
+                | _jaccard(score.jaccard_total(rule.name) if score.jaccard else None)
+                | {"jer": score.jer(rule.name)},
+                "recordings": {
+                    name: times[rule.name].as_json()
+                    | _jaccard(score.jaccard[name][rule.name] if name in score.jaccard else None)
+                    for name, times in score.recordings.items()
+                },
             }
             for rule in board.rules
         },
         "failures": score.failures,
         "missing": score.missing,
+    }
+
+
+def _jaccard(errors: JaccardErrors | None) -> dict[str, float | None]:
+    return {
+        "jer": errors.jer if errors is not None else None,
+        "reference_speakers": errors.speakers if errors is not None else None,
     }
 
 

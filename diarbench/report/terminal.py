@@ -105,8 +105,10 @@ def _head(board: Leaderboard, column: TableColumn) -> list[str]:
         return ["macro", "DER %", name]
     if kind == "delta":
         return ["Δ to", "baseline"]  # which: below the table
-    if kind == "der":
-        return ["DER %", text.clip(text.plain(name), 16)]
+    if kind in ("der", "jer"):
+        return [f"{kind.upper()} %", text.clip(text.plain(name), 16)]
+    if kind == "macro_jer":
+        return ["macro", "JER %"]
     if kind in _BY_PLACE:
         several = len({place.machine for place in board.places}) > 1
         machine = [text.clip(text.plain(column.group.rpartition(", ")[2]), 16)] if several else []
@@ -152,9 +154,9 @@ def _importance(board: Leaderboard, column: TableColumn, first: TableColumn) -> 
     if column.key == f"macro_der.{board.rule.name}":
         return 0, False
     order = (
-        "delta", "der", "macro_der", "rtf", "speedup", "parameters", "macs_pipeline_per_s", *PARTS, "memory",
-        "gpu_memory", "macs_encoder_1s", "macs_window_per_s", "weight_bytes", "held_bytes", "encoder_parameters",
-        "nonzero_parameters",
+        "delta", "der", "macro_der", "rtf", "speedup", "parameters", "macs_pipeline_per_s", "macro_jer", *PARTS,
+        "memory", "gpu_memory", "jer", "macs_encoder_1s", "macs_window_per_s", "weight_bytes", "held_bytes",
+        "encoder_parameters", "nonzero_parameters",
     )  # fmt: skip
     if kind == "rtf" and column is not first:
         kind = "speedup"

@@ -110,7 +110,8 @@ def baseline_legend(board: Leaderboard) -> str:
 
 
 MACRO_LEGEND = (
-    "Macro DER is the unweighted mean of the datasets' DERs; missed, false alarm and confusion are such means too."
+    "Macro DER is the unweighted mean of the datasets' DERs; missed, false alarm, confusion and macro JER are such "
+    "means too."
 )
 
 

@@ -3,11 +3,11 @@
 Knows nothing of files or systems.
 """
 
-from diarbench.scoring.detail import FileScore, JaccardErrors, SpeakerScore, detail_recordings
+from diarbench.scoring.detail import FileScore, SpeakerScore, detail_recordings
 from diarbench.scoring.purity import ClusterQuality, cluster_quality
-from diarbench.scoring.rules import FAIR, FORGIVING, FULL, RULES, ErrorTimes, ScoringRule, find_rule
+from diarbench.scoring.rules import FAIR, FORGIVING, FULL, RULES, ErrorTimes, JaccardErrors, ScoringRule, parse_rule
 from diarbench.scoring.spans import ErrorSpan, Marked, UnscoredSpan, mark_errors
-from diarbench.scoring.sweep import Pair, score_recording, score_recordings
+from diarbench.scoring.sweep import Pair, RecordingScore, score_everything, score_recording, score_recordings
 
 __all__ = [
     "FAIR",
@@ -21,13 +21,15 @@ __all__ = [
     "JaccardErrors",
     "Marked",
     "Pair",
+    "RecordingScore",
     "ScoringRule",
     "SpeakerScore",
     "UnscoredSpan",
     "cluster_quality",
     "detail_recordings",
-    "find_rule",
     "mark_errors",
+    "parse_rule",
+    "score_everything",
     "score_recording",
     "score_recordings",
 ]

@@ -7,34 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diarbench.scoring.rules import ErrorTimes, ScoringRule
+from diarbench.scoring.rules import ErrorTimes, JaccardErrors, ScoringRule
 from diarbench.scoring.sweep import Floats, Pair, Sweep, batches, best_assignment
 from diarbench.types import Seconds
-
-
-@dataclass(frozen=True, slots=True)
-class JaccardErrors:
-    """Jaccard errors of reference speakers, summed. They add; a dataset's JER weighs every speaker alike (dscore).
-
-    >>> (JaccardErrors(0.5, 1) + JaccardErrors(0.7, 3)).jer
-    0.3
-    """
-
-    total: float
-    speakers: int
-
-    @classmethod
-    def zero(cls) -> JaccardErrors:
-        """Nobody: the start of a sum."""
-        return cls(0.0, 0)
-
-    def __add__(self, other: JaccardErrors) -> JaccardErrors:
-        return JaccardErrors(self.total + other.total, self.speakers + other.speakers)
-
-    @property
-    def jer(self) -> float | None:
-        """Jaccard error rate as a fraction; None where no reference speaker is scored."""
-        return self.total / self.speakers if self.speakers else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,6 +197,23 @@ def test_empty_hypotheses_and_silent_references(shelf: Shelf):
     line = next(line for line in shelf.board(datasets=["n"]).lines)
     assert line.entry.scores["n"].recordings["a"]["full"].false_alarm == pytest.approx(4.0)
     assert (line.rank, line.unranked) == (None, "no reference speech is scored on n")
+    assert (line.entry.scores["n"].jer("full"), line.macro_jer["full"]) == (None, None)
+
+
+def test_jer_is_over_speakers_and_needs_every_recording(shelf: Shelf):
+    shelf.dataset()
+    shelf.run(results={"a": 0.5, "b": 0.25, "c": 0.0})  # one speaker in each, who is found for so much less
+    (line,) = shelf.board().lines
+    assert line.entry.scores["d"].jer("full") == pytest.approx(0.25)
+    assert line.macro_jer["full"] == pytest.approx(0.25)
+    # Of 7.5 s between the collars at 1 s and 9 s, 3.75 s and 1.75 s are missed.
+    assert line.macro_jer["fair"] == pytest.approx((3.75 + 1.75) / 7.5 / 3)
+    shelf.dataset("e")
+    shelf.run("s", "e", results=dict.fromkeys("abc", 1.0))
+    assert shelf.board().lines[0].macro_jer["full"] == pytest.approx((0.25 + 1) / 2)
+    shelf.run(results={"b": "fell over"})
+    (line,) = shelf.board().lines
+    assert (line.entry.scores["d"].jer("full"), line.macro_jer["full"]) == (None, None)
 
 
 def test_scores_are_kept_and_never_stale(shelf: Shelf, monkeypatch: pytest.MonkeyPatch):
@@ -211,8 +228,8 @@ def test_scores_are_kept_and_never_stale(shelf: Shelf, monkeypatch: pytest.Monke
     store_machine(shelf.root, "box", {})
     folder = shelf.run(results=dict.fromkeys(names, 0.25))
     scored = []
-    score = board.score_recordings
-    monkeypatch.setattr(board, "score_recordings", lambda pairs, rules: (scored.extend(pairs), score(pairs, rules))[1])
+    score = board.score_everything
+    monkeypatch.setattr(board, "score_everything", lambda pairs, rules: (scored.extend(pairs), score(pairs, rules))[1])
     first = shelf.entry()
     assert len(scored) == 210
     scored.clear()
@@ -224,6 +241,12 @@ def test_scores_are_kept_and_never_stale(shelf: Shelf, monkeypatch: pytest.Monke
     assert entry.scores["d"].recordings["r007"]["full"].missed == pytest.approx(4.0)
     assert entry.scores["d"].recordings["r008"] == first.scores["d"].recordings["r008"]
     assert list(entry.scores["d"].recordings) == names
+    scored.clear()
+    wide, wider = (ScoringRule("same name", collar, "score") for collar in (0.5, 0.75))
+    for rule in (wide, wider, wide):
+        line = shelf.entry(rules=(FULL, rule)).scores["d"].recordings["r008"]
+        assert line["same name"].scored == pytest.approx(8 - 2 * rule.collar)
+    assert len(scored) == 420  # what was kept of the first serves again
     scored.clear()
     # Other rules, another scorer, other references: all anew.
     shelf.entry(rules=(FULL,))

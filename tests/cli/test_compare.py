@@ -65,6 +65,15 @@ def test_options_are_followed_and_recorded(ran):
     assert "50 % intervals (percentile)" in ran("compare", "good", "half", *options).out
 
 
+def test_stored_runs_are_compared_under_any_rule(ran):
+    words = ("compare", "good", "half", "--format", "json", "--rule", "overlap=skip,collar=0.5")
+    result = json.loads(ran(*words).out)
+    assert result["rule"] == "collar=0.5,overlap=skip"
+    # Of the second from 1.5 s to 2.5 s, half hears 0.5, 0.6 and 0.7.
+    assert result["comparisons"][0]["macro"]["b"] == pytest.approx(0.4)
+    assert "±500 ms collar, overlap skipped" in ran(*words[:3], *words[5:]).out
+
+
 def test_several_against_one(ran):
     result = json.loads(ran("compare", "good", "deaf", "half", "--format", "json").out)
     assert [one["b"] for one in result["comparisons"]] == ["deaf", "half"]

@@ -220,6 +220,68 @@ def test_a_report_card(diarbench, here):
     assert "Ours" in diarbench("report", "ours", "--format", "table").out
 
 
+def test_another_rule_ranks_and_runs_nothing(diarbench, here):
+    """good hears the turn from 1 s to 3 s; long hears half a second more, in what a collar of 0.6 s leaves out."""
+    Path("systems/long").mkdir()
+    long = "class System:\n    def diarize(self, audio):\n        return [(1, 3.5, 'A')]\n"
+    Path("systems/long/adapter.py").write_text(long)
+    Path("systems/long/long.toml").write_text('title = "Long"\nadapter = "./adapter.py:System"\n')
+    words = ("-s", "good", "-s", "long", "-d", "mine")
+    diarbench("run", *words)
+    rules = ("--rule", "overlap=skip,collar=0.6", "--rule", "collar=0.1")
+    reported = json.loads(diarbench("report", *rules, "--format", "json").out)
+    ran = json.loads(diarbench("run", *words, *rules, "--format", "json").out)
+    assert (ran["done"], ran["kept"]) == (0, 6)
+    names = ["full", "fair", "forgiving", "collar=0.6,overlap=skip", "collar=0.1"]
+    for board in (reported, ran):
+        assert (board["rule"], [rule["name"] for rule in board["rules"]]) == (names[3], names)
+        assert board["rules"][3]["label"] == "±600 ms collar, overlap skipped"
+        assert [line["rank"] for line in board["systems"]] == [1, 1]
+        (ders,) = [list(line["macro_der"].values()) for line in board["systems"] if line["system"] == "long"]
+        assert ders == pytest.approx([0.25, 0.25 / 1.5, 0.25 / 1.5, 0.0, 0.4 / 1.8])
+    for format in ("html", "md", "latex", "csv", "table"):
+        shown = diarbench("report", *rules, "--format", format, "-o", "/dev/stdout").out
+        assert names[3] in shown.replace("\n", " "), format
+        assert names[4] in shown, format
+
+
+def test_wrong_rules_are_one_line(diarbench, here):
+    Path("reports").mkdir()
+    Path("reports/ours.toml").write_text('title = "Ours"\nsystems = ["good"]\ndatasets = ["mine"]\nrule = "colar=1"\n')
+    diarbench("run", "-s", "good", "-d", "mine")
+    for words, says in {
+        (
+            "run",
+            "-s",
+            "good",
+            "-d",
+            "mine",
+            "--rule",
+            "full",
+            "--rule",
+            "colar=1",
+        ): "no key 'colar'; did you mean collar?",
+        ("report", "--rule", "collar=250"): "collar is in seconds on each side",
+        ("report", "--rule", ""): "no scoring rule ''",
+        ("compare", "good", "deaf", "--rule", "overlap=no"): "overlap can't be 'no'",
+        ("report", "ours"): "the report ours: the scoring rule 'colar=1' has no key",
+        ("run", "ours"): "the report ours: the scoring rule 'colar=1' has no key",
+    }.items():
+        answer = diarbench(*words)
+        assert (answer.code, answer.err.count("\n"), answer.out) == (2, 1, ""), words
+        assert says in answer.err, words
+
+
+def test_the_rule_of_a_report_card_stays_a_column(diarbench, here):
+    Path("reports").mkdir()
+    card = 'title = "Ours"\nsystems = ["good"]\ndatasets = ["mine"]\nrule = "collar=0.125"\n'
+    Path("reports/ours.toml").write_text(card)
+    assert json.loads(diarbench("run", "ours", "--format", "json").out)["rule"] == "collar=0.125"
+    board = json.loads(diarbench("report", "ours", "--rule", "fair", "--format", "json").out)
+    assert board["rule"] == "fair"
+    assert [rule["name"] for rule in board["rules"]] == ["full", "fair", "forgiving", "collar=0.125"]
+
+
 def test_a_report_card_of_which_only_a_part_has_run(diarbench, here):
     Path("reports").mkdir()
     Path("reports/ours.toml").write_text('title = "Ours"\nsystems = ["good", "deaf"]\ndatasets = ["mine"]\n')

@@ -19,7 +19,7 @@ from diarbench.costs import (
     Verdict,
 )
 from diarbench.leaderboard import REST, Column, Entry, Leaderboard, Place, Score, Speed, rank
-from diarbench.scoring import FAIR, FORGIVING, FULL, ErrorTimes
+from diarbench.scoring import FAIR, FORGIVING, FULL, ErrorTimes, JaccardErrors
 from diarbench.types import Complexity, HeldWeights, PartSize, StageSize
 
 RULES = (FULL, FAIR, FORGIVING)
@@ -63,7 +63,12 @@ def make_score(der: float, column: Column, *, seed: object = 0) -> Score:
             "fair": errors_of(min(der * hard, 1.0) * 0.72 if der < 1 else 1.0, scored * 0.8, generator),
             "forgiving": errors_of(min(der * hard, 1.0) * 0.6 if der < 1 else 1.0, scored * 0.7, generator),
         }
-    return Score(recordings=recordings, failures={}, missing=())
+    # As if each speaker of two had the same part of their time wrong.
+    jaccard = {
+        name: {rule: JaccardErrors(2 * min(one.errors / one.scored, 1.0), 2) for rule, one in times.items()}
+        for name, times in recordings.items()
+    }
+    return Score(recordings=recordings, failures={}, missing=(), jaccard=jaccard)
 
 
 def make_column(name: str, *, recordings: int = 12, synthetic: bool = False, total: int | None = None) -> Column:
@@ -147,8 +152,10 @@ def fail(entry: Entry, dataset: str, count: int, error: str) -> Entry:
     """The entry with its first `count` recordings of that dataset failed."""
     score = entry.scores[dataset]
     failed = tuple(score.recordings)[:count]
-    kept = {name: times for name, times in score.recordings.items() if name not in failed}
-    broken = Score(recordings=kept, failures=dict.fromkeys(failed, error), missing=())
+    kept, jaccard = (
+        {name: one for name, one in found.items() if name not in failed} for found in (score.recordings, score.jaccard)
+    )
+    broken = Score(recordings=kept, failures=dict.fromkeys(failed, error), missing=(), jaccard=jaccard)
     return replace(entry, scores={**entry.scores, dataset: broken})
 
 

@@ -96,11 +96,11 @@ def test_a_heading_sorts_by_numbers_and_keeps_missing_values_last(visit: Opener,
     values = [float(value) for value in seen.column(4)]
     assert values == sorted(values, reverse=True)
     seen.heading("files").click()
-    assert seen.column(13)[0] == "2.08 MB"
-    assert seen.column(13)[-2:] == ["–", "–"]
+    assert seen.column(16)[0] == "2.08 MB"
+    assert seen.column(16)[-2:] == ["–", "–"]
     seen.heading("files").click()
-    assert seen.column(13)[0] == "7.56 MB"
-    assert seen.column(13)[-2:] == ["–", "–"]
+    assert seen.column(16)[0] == "7.56 MB"
+    assert seen.column(16)[-2:] == ["–", "–"]
     seen.heading("System").click()
     assert seen.column(1) == sorted(names)
     assert seen.column(1, body=1) == ["base-hidden50", "outside-program"]
@@ -144,6 +144,10 @@ def test_columns_give_way_where_the_window_is_narrow_and_come_back(visit: Opener
     assert sum(map(int, groups.evaluate_all("all => all.map((one) => one.colSpan)"))) == len(heads) - 2
     seen.page.get_by_label("errors").check()
     assert "confusion" in seen.page.evaluate(HEADS)
+    assert "macro" not in seen.page.evaluate(HEADS)
+    seen.page.get_by_label("JER", exact=True).check()
+    assert "macro" in seen.page.evaluate(HEADS)
+    seen.page.get_by_label("JER", exact=True).uncheck()
     assert seen.page.locator("#board tbody td:visible").filter(has_text="1.63×").count() == 1
     seen.page.get_by_label("other rules").uncheck()
     seen.page.set_viewport_size({"width": 1500, "height": 800})  # the reader's choice stays

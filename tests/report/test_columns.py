@@ -24,9 +24,32 @@ def test_the_columns_stand_in_their_order(realistic: Leaderboard) -> None:
     machine = "invented-4c-16g-eb1f9a"
     assert keys(realistic) == [
         "macro_der.full", "macro_der.fair", "macro_der.forgiving", "delta.full", "der.voices", "der.ami-excerpts",
-        "missed", "false_alarm", "confusion", "parameters", "nonzero_parameters", "weight_bytes",
+        "macro_jer", "jer.voices", "jer.ami-excerpts", "missed", "false_alarm", "confusion", "parameters",
+        "nonzero_parameters", "weight_bytes",
         f"rtf.{machine}.cpu.1", f"rtf.{machine}.cuda.2",
     ]  # fmt: skip
+
+
+def test_jer_is_that_of_the_rule_that_ranks() -> None:
+    entry = boards.make_entry("a", 0.2)
+    for rule in boards.RULES:
+        board = boards.make_board(entry, rule=rule)
+        shown = {column.key: column.value(board.lines[0]) for column in table_columns(board)}
+        jers = [entry.scores[column.name].jer(rule.name) for column in board.columns]
+        assert [shown["jer.voices"], shown["jer.ami-excerpts"]] == jers
+        assert shown["macro_jer"] == pytest.approx(sum(jers) / 2)
+
+
+def test_jer_stands_where_it_is_known_and_once_for_one_dataset() -> None:
+    (voices, _), entry = boards.COLUMNS, boards.make_entry("a", 0.2)
+    alone = boards.make_board(replace(entry, scores={"voices": entry.scores["voices"]}), columns=(voices,))
+    assert [key for key in keys(alone) if "jer" in key] == ["macro_jer"]
+    assert [key for key in keys(alone, everything=True) if "jer" in key] == ["macro_jer", "jer.voices"]
+    unknown = {name: replace(score, jaccard={}) for name, score in entry.scores.items()}
+    board = boards.make_board(replace(entry, scores=unknown))
+    assert not any("jer" in key for key in keys(board))
+    assert any("jer" in key for key in keys(board, everything=True))
+    assert board.lines[0].rank == 1
 
 
 def test_non_zero_parameters_are_a_column_only_where_they_say_something() -> None:

@@ -101,7 +101,7 @@ def test_unranked_lines_stand_below_in_a_body_of_their_own(page: Page) -> None:
     assert "unranked" in bodies[-1].classes
     assert "Not ranked." in bodies[-1].text
     assert "Δ: macro DER under full less that of base, in percentage points." in page.source
-    assert "missed, false alarm and confusion are such means too." in page.source
+    assert "missed, false alarm, confusion and macro JER are such means too." in page.source
     assert "Whole tracebacks:" in page.source
     assert "outside-program" in bodies[-1].text
     assert "outside-program" not in bodies[0].text

@@ -92,6 +92,11 @@ def test_the_numbers_are_fractions_and_seconds(realistic: Leaderboard) -> None:
     assert overall["der"] == pytest.approx(errors / overall["scored"])
     for key in ("missed", "false_alarm", "confusion", "scored"):
         assert overall[key] == pytest.approx(sum(times[key] for times in recordings.values()))
+    speakers = sum(times["reference_speakers"] for times in recordings.values())
+    errors = sum(times["jer"] * times["reference_speakers"] for times in recordings.values())
+    assert (overall["reference_speakers"], overall["jer"]) == (speakers, pytest.approx(errors / speakers))
+    jers = [base["scores"][dataset["name"]]["rules"]["full"]["overall"]["jer"] for dataset in board["datasets"]]
+    assert base["macro_jer"]["full"] == pytest.approx(sum(jers) / 2)
     ders = [base["scores"][dataset["name"]]["rules"]["full"]["overall"]["der"] for dataset in board["datasets"]]
     assert base["macro_der"]["full"] == pytest.approx(sum(ders) / 2)
     variant = systems["base-w08"]
@@ -133,6 +138,8 @@ def test_incomplete_results_have_no_der_but_keep_their_times(realistic: Leaderbo
     assert score["complete"] is False
     assert score["rules"]["full"]["overall"]["der"] is None
     assert score["rules"]["full"]["overall"]["scored"] > 0
+    assert (score["rules"]["full"]["overall"]["jer"], broken["macro_jer"]["full"]) == (None, None)
+    assert score["rules"]["full"]["overall"]["reference_speakers"] == 10
     assert score["failures"] == dict.fromkeys([f"ami-excerpts-00{number}" for number in range(3)], boards.SHAPES)
 
 

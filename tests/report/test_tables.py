@@ -33,7 +33,10 @@ def test_markdown_holds_every_column_and_line(realistic: Leaderboard) -> None:
     assert "Ranked by macro DER under full (no collar, overlap scored); lower is better." in rendered
     assert "voices (12 recordings, 24 min, SYNTHETIC)" in rendered
     assert "Δ: macro DER under full less that of base, in percentage points." in rendered
-    assert "unweighted mean of the datasets' DERs; missed, false alarm and confusion are such means too." in rendered
+    assert (
+        "unweighted mean of the datasets' DERs; missed, false alarm, confusion and macro JER are such means too."
+        in rendered
+    )
 
 
 def test_markdown_tells_what_is_not_ranked_and_what_failed(realistic: Leaderboard) -> None:

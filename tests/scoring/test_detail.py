@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diarbench.scoring import FAIR, FORGIVING, FULL, ErrorTimes, JaccardErrors, Pair, detail_recordings, score_recording
+from diarbench.scoring import (
+    FAIR,
+    FORGIVING,
+    FULL,
+    ErrorTimes,
+    JaccardErrors,
+    Pair,
+    detail_recordings,
+    score_everything,
+    score_recording,
+)
 from diarbench.types import Turns
 
 REGION = ((0.0, 20.0),)
@@ -80,6 +90,20 @@ TURNS = st.lists(
     ),
     max_size=8,
 )
+
+
+@given(st.lists(st.tuples(TURNS, TURNS, st.sampled_from([None, REGION, ((2.0, 9.0),)])), max_size=5))
+def test_the_quick_way_gives_the_same_jaccard_errors(rows):
+    """Of several recordings at once, among them ones in which nobody speaks on one side or on both."""
+    pairs = [Pair(Turns.of(reference), Turns.of(hypothesis), uem) for reference, hypothesis, uem in rows]
+    rules = [FULL, FAIR, FORGIVING]
+    quick = score_everything(pairs, rules)
+    for rule in rules:
+        for one, whole in zip(quick, detail_recordings(pairs, rule), strict=True):
+            assert one[rule.name].jaccard.total == pytest.approx(whole.jaccard.total, abs=1e-9)
+            assert one[rule.name].jaccard.speakers == whole.jaccard.speakers
+            assert one[rule.name].jaccard.total >= 0
+            assert one[rule.name].times.errors == pytest.approx(whole.times.errors, abs=1e-9)
 
 
 @given(TURNS, TURNS, st.sampled_from([FULL, FAIR, FORGIVING]))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diarbench.errors import InputError
-from diarbench.scoring import FAIR, FORGIVING, FULL, RULES, ErrorTimes, ScoringRule, find_rule
+from diarbench.scoring import FAIR, FORGIVING, FULL, RULES, ErrorTimes, ScoringRule, parse_rule
 
 TIMES = st.builds(ErrorTimes, *[st.integers(0, 1000).map(float)] * 4)
 
@@ -16,20 +16,26 @@ def test_the_three_rules():
         "fair": (0.25, "score"),
         "forgiving": (0.25, "skip"),
     }
-    assert (find_rule("full"), find_rule("fair"), find_rule("forgiving")) == (FULL, FAIR, FORGIVING)
+    assert (parse_rule("full"), parse_rule("fair"), parse_rule("forgiving")) == (FULL, FAIR, FORGIVING)
 
 
 def test_rules_are_printed_so_that_nobody_has_to_guess():
     assert FULL.label == "no collar, overlap scored"
     assert FORGIVING.label == "±250 ms collar, overlap skipped"
     assert ScoringRule("x", 0.0625, "score").label == "±62.5 ms collar, overlap scored"
+    assert parse_rule("mapping=scored").label == FULL.label  # where it makes no difference
+    assert parse_rule("overlap=skip,mapping=scored").label.endswith("skipped, speakers mapped over what is scored")
+
+
+def test_rules_that_differ_have_names_that_differ():
+    assert parse_rule("collar=0.1234561").name != parse_rule("collar=0.1234562").name
 
 
 def test_unknown_rules():
     with pytest.raises(InputError, match="no scoring rule 'fairr'; did you mean fair"):
-        find_rule("fairr")
+        parse_rule("fairr")
     with pytest.raises(InputError, match="no scoring rule 'x'; known: fair, forgiving, full"):
-        find_rule("x")
+        parse_rule("x")
 
 
 @given(TIMES, TIMES, TIMES)

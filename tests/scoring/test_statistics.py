@@ -247,6 +247,40 @@ def test_three_recordings_by_hand():
     assert permutation_p([one], 0, 1) == 2 / 8
 
 
+def by_hand(differences: list[int]) -> float:
+    """The exact p-value of whole differences: how many choices of signs have each sum, one difference at a time."""
+    ways = {0: 1}
+    for difference in differences:
+        after: dict[int, int] = {}
+        for total, many in ways.items():
+            for signed in (total + difference, total - difference):
+                after[signed] = after.get(signed, 0) + many
+        ways = after
+    reached = sum(many for total, many in ways.items() if abs(total) >= abs(sum(differences)))
+    return reached / 2 ** len(differences)
+
+
+@pytest.mark.parametrize("recordings", [*range(1, 20), 31, 32])
+def test_exact_p_values_count_every_swap_and_every_tie(recordings):
+    generator = np.random.default_rng(recordings)
+    for shift in (0, 1, 3):
+        differences = generator.integers(-6, 7, recordings) + shift
+        differences[differences == 0] = 1
+        # Of scored seconds that make no share a whole number, so that ties are ties of rounded sums.
+        one = Stratum(np.full(recordings, 7.3), np.array([np.full(recordings, 9.0), 9.0 + differences]))
+        assert permutation_p([one], 0, 1) == by_hand(differences.tolist())
+
+
+def test_where_swaps_are_no_longer_counted_random_ones_say_the_same():
+    # The 33rd hardly differs: the p-value of 32 has to come out, to what 20,000 swaps can tell.
+    one = stratum(31, 32, worse=0.02)
+    errors = np.hstack([one.errors, [[3.0], [3.0 + 1e-9]]])
+    exact, random = permutation_p([one], 0, 1), permutation_p([Stratum(np.append(one.scored, 1e-6), errors)], 0, 1)
+    assert 0.001 < exact < 0.9
+    assert random == pytest.approx(exact, abs=4 * math.sqrt(0.25 / 10_000))
+    assert random != exact
+
+
 def test_ties_count_although_sums_are_rounded():
     # 0.1 + 0.2 - 0.3 is not 0 in binary; all swaps are as far as what was observed, or nearer.
     one = Stratum(np.ones(3), np.array([[0.0, 0.0, 0.0], [0.1, 0.2, -0.3]]))
