@@ -129,7 +129,7 @@ def fit_statistics(
     from diarbench.loaders.folder import read_references
     from diarbench.simulate import fit_turn_statistics, write_turn_statistics
 
-    turns = [turns for place in references for _, turns in sorted(read_references(place).turns.items())]
+    turns = [turns for place in references for _, turns in sorted(read_references(place).items())]
     fitted = fit_turn_statistics(turns, source=source)
     write_turn_statistics(fitted, out)
     console().print(f"{out}: {fitted.turns} turns of {fitted.recordings} recordings")

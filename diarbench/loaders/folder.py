@@ -20,7 +20,7 @@ _NEARLY_WHOLE = ("whole", "whole-files", "wholefile", "file", "full")  # what pe
 
 def read_folder(root: Path, card: DatasetCard, folder: Folder) -> Corpus:
     """What lies in the folders. Raises InputError (or its kinds RttmError, AudioError)."""
-    references = read_references(root / folder.reference)
+    references = read_reference_files(root / folder.reference)
     audio = None if folder.audio == "none" else find_audio(root, folder.audio)
     return Corpus(
         where=root,
@@ -62,23 +62,30 @@ class References(NamedTuple):
     """What files of references say."""
 
     turns: dict[str, Turns]  # by recording id
-    files: dict[Path, TurnFile]  # as they were read
+    files: dict[Path, TurnFile]  # those that mark time, or have a speaker in two channels
 
 
-def read_references(place: Path) -> References:
+def read_references(place: Path) -> dict[str, Turns]:
+    """The turns of `read_reference_files`, by recording id. Raises InputError."""
+    return read_reference_files(place).turns
+
+
+def read_reference_files(place: Path) -> References:
     """References from an RTTM file or from all .rttm files of a folder.
 
     A file ID.rttm without turns says that nobody speaks in ID. Raises InputError for an id in two files.
     """
     if not place.is_dir():
         file = read_rttm_file(place)
-        return References(file.turns, {place: file})
+        return References(file.turns, {place: file} if file.excluded or file.across else {})
     files: dict[Path, TurnFile] = {}
     found: dict[str, Turns] = {}
     origin: dict[str, Path] = {}
     for path in _files(place, ".rttm"):
-        files[path] = read_rttm_file(path)
-        turns = files[path].turns or {check_id(path.stem, path): Turns.of([])}
+        file = read_rttm_file(path)
+        if file.excluded or file.across:
+            files[path] = file
+        turns = file.turns or {check_id(path.stem, path): Turns.of([])}
         for recording_id in turns:
             if recording_id in origin:
                 raise InputError(f"{path}: the recording id {recording_id!r} is also in {origin[recording_id]}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from diarbench.cards import DatasetCard, Kaldi
 from diarbench.errors import InputError, RttmError
 from diarbench.loaders.corpus import Corpus, Signal, Source
-from diarbench.loaders.folder import References, read_card_uem, read_part, read_references
+from diarbench.loaders.folder import References, read_card_uem, read_part, read_reference_files
 from diarbench.loaders.pipes import audio_of_command
 from diarbench.rttm import check_id, read_lines, read_seconds
 from diarbench.types import Seconds, Turn, Turns
@@ -31,7 +31,7 @@ def read_kaldi(root: Path, card: DatasetCard, kaldi: Kaldi, base: Path) -> Corpu
                 f"{place}: there is no such file; to take the references from segments and utt2spk, write reference = "
                 '"segments" under [kaldi]'
             )
-        references, named = read_references(place), str(place)
+        references, named = read_reference_files(place), str(place)
     audio = None if kaldi.audio == "none" else read_scp(root / kaldi.audio, card, kaldi, base, _durations(root))
     part = read_part(root / kaldi.list) if kaldi.list is not None else None
     return Corpus(

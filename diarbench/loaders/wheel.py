@@ -6,7 +6,7 @@ from diarbench.cards import DatasetCard, WheelFiles
 from diarbench.errors import InputError
 from diarbench.fetch import wheel_member
 from diarbench.loaders.corpus import Corpus, Signal
-from diarbench.loaders.folder import read_references
+from diarbench.loaders.folder import read_reference_files
 
 
 def read_wheel(card: DatasetCard, wheel: WheelFiles) -> Corpus:
@@ -15,6 +15,6 @@ def read_wheel(card: DatasetCard, wheel: WheelFiles) -> Corpus:
         raise InputError('a dataset from a wheel is scored over the whole file: write uem = "whole-file"')
     audio = wheel_member(wheel.wheel, wheel.audio, wheel.audio_sha256)
     reference = wheel_member(wheel.wheel, wheel.reference, wheel.reference_sha256)
-    references = read_references(reference)
+    references = read_reference_files(reference)
     signals = dict.fromkeys(references.turns, Signal(audio, card.channel))
     return Corpus(audio, references.turns, str(reference), signals, None, card.uem, files=references.files)

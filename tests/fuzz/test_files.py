@@ -28,8 +28,8 @@ FORMATS: dict[str, tuple[Callable[[Random], str], Callable[[Path], Any]]] = {
     "uem": (mutate.uem, read_uem),
     "list": (mutate.ids, read_list),
     "paths": (mutate.ids, read_paths),
-    "seglst": (mutate.seglst, read_seglst),
-    "stm": (mutate.stm, read_stm),
+    "seglst": (mutate.seglst, lambda path: read_seglst(path).turns),
+    "stm": (mutate.stm, lambda path: read_stm(path).turns),
 }
 REFERENCE = Turns.of([(0, 4, "A"), (3, 9, "B"), (9, 12, "A")])
 LIMIT = 5.0  # s: no file here is longer than some kilobytes
