@@ -95,14 +95,17 @@ def test_failures_are_told_as_they_happen_and_gathered_once_in_the_end(diarbench
 def test_what_the_board_does_not_tell_is_told_in_the_end(diarbench, here):
     """A system that can't be built any more keeps its results, and so has no problem on the board."""
     write_system("fickle", "        return []\nimport os\nif os.environ.get('BREAK'):\n    raise OSError('broken')\n")
+    write_system("bad", FAILS_ON_B)
     assert diarbench("run", "-s", "fickle", "-d", "mine").code == 0
     os.environ["BREAK"] = "1"
     try:
-        answer = diarbench("run", "-s", "fickle", "-d", "mine", "--again")
+        answer = diarbench("run", "-s", "fickle", "-s", "bad", "-d", "mine", "--again")
     finally:
         del os.environ["BREAK"]
     assert answer.code == 1
-    assert "Failures and problems" not in answer.out
+    assert "bad, mine, 1 of 3 recordings (b): RuntimeError" in answer.out
+    assert "broken" not in answer.out
+    assert answer.err.count("failed: bad") == 1
     assert answer.err.count("failed: fickle: OSError: broken (systems/fickle/adapter.py, line 6)\n") == 2
 
 
