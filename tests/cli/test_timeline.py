@@ -10,6 +10,7 @@ import pytest
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "json.md"
 KINDS = ("missed", "false_alarm", "confusion")
+TIMES = ("der", "scored", *KINDS)
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_spans_are_those_of_the_scores(ran):
                 if answer["problem"] is not None:
                     continue
                 expected = scores[answer["system"]][rule]["recordings"][recording["recording"]]
-                assert {key: answer[key] for key in expected} == expected
+                assert {key: answer[key] for key in TIMES} == {key: expected[key] for key in TIMES}
                 for kind in KINDS:
                     spans = [span for span in answer["errors"] if span["kind"] == kind]
                     summed = sum(span["speakers"] * (span["end"] - span["start"]) for span in spans)
