@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from diarbench.published import Figure, Published
 
 HERE = "measured"  # the heading of what was measured here
-_UNMATCHED = ("other", "jer")  # quantities that boards hold no twin of
+_UNMATCHED = ("other", "jer")  # quantities that nothing measured is held against: JER is published without its rule
 Kind = Literal["text", "reported", "measured"]
 
 
