@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diarbench.errors import InputError, did_you_mean
-from diarbench.leaderboard import Entry, Leaderboard, Line
-from diarbench.scoring import ErrorTimes, ScoringRule
+from diarbench.leaderboard import Entry, Leaderboard, Line, Score
+from diarbench.scoring import ScoringRule
 from diarbench.scoring import statistics as stats
-from diarbench.types import Seconds
+
+# What is compared: both are sums over recordings, of error times by scored time or of Jaccard errors by speakers.
+Metric = Literal["der", "jer"]
 
 # A difference that four of five experiments like this one would show: the power of 0.8 that Cohen, "Statistical power
 # analysis for the behavioral sciences" (1988), 2.4, proposes where nothing else decides.
@@ -26,7 +29,7 @@ TOO_FEW = 3
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The DERs of two systems over the same recordings, and the second less the first; all fractions."""
+    """The error rates of two systems over the same recordings, and the second less the first; all fractions."""
 
     a: float | None  # None without reference speech, or for a macro DER where a dataset is incomplete
     b: float | None
@@ -47,7 +50,7 @@ class Change:
     recording: str
     a: float | None  # DER; None where no reference speech is scored
     b: float | None
-    more_errors: Seconds  # errors of the second less those of the first
+    more_errors: float  # errors of the second less those of the first: seconds, or of JER the Jaccard errors
 
     @property
     def b_minus_a(self) -> float | None:
@@ -98,6 +101,7 @@ class Comparison:
     """Systems held against the first, each on the recordings that both have; with all that repeats the digits."""
 
     first: str
+    metric: Metric
     rule: ScoringRule
     level: float
     method: stats.Method
@@ -111,6 +115,7 @@ def compare(
     first: str,
     others: Sequence[str],
     *,
+    metric: Metric = "der",
     level: float = 0.95,
     method: stats.Method = "bca",
     resamples: int = stats.RESAMPLES,
@@ -120,16 +125,18 @@ def compare(
 
     Intervals: bootstrap over recordings, within each dataset. p-values: paired permutation; those of the macro
     differences are corrected by Holm's method over `others`. Raises InputError for a system that is not on the
-    board or named twice, for no others, and for a level, seed or number of resamples that can't be.
+    board or named twice, for no others, and for a level, seed or number of resamples that can't be. Of a board without
+    Jaccard errors, "jer" has nothing to compare.
     """
     lines = {line.entry.system: line for line in board.lines}
     _check([first, *others], lines, level, resamples, seed)
     alike: dict[_Recordings, list[str]] = {}
     for name in others:
-        alike.setdefault(_common(board, lines[first].entry, lines[name].entry), []).append(name)
+        alike.setdefault(_common(board, metric, lines[first].entry, lines[name].entry), []).append(name)
     found: dict[str, Against] = {}
     for recordings, names in alike.items():
-        sample = _Sample.of(board, [lines[name] for name in (first, *names)], recordings, resamples, seed)
+        chosen = [lines[name] for name in (first, *names)]
+        sample = _Sample.of(board, metric, chosen, recordings, resamples, seed)
         found.update({name: sample.against(i, level, method) for i, name in enumerate(names, start=1)})
     compared = [found[name] for name in others]
     corrected = stats.holm({one.system: one.macro.p_value for one in compared if one.macro.p_value is not None})
@@ -137,9 +144,9 @@ def compare(
     finished = []
     for one in compared:
         one = replace(one, p_holm=corrected.get(one.system))
-        sentence = _conclusion(lines[first], lines[one.system], one, level, len(corrected), apart)
+        sentence = _conclusion(lines[first], lines[one.system], one, metric, level, len(corrected), apart)
         finished.append(replace(one, conclusion=sentence))
-    return Comparison(first, board.rule, level, method, resamples, seed, tuple(finished))
+    return Comparison(first, metric, board.rule, level, method, resamples, seed, tuple(finished))
 
 
 def _check(names: Sequence[str], known: Mapping[str, Line], level: float, resamples: int, seed: int) -> None:
@@ -161,12 +168,36 @@ def _check(names: Sequence[str], known: Mapping[str, Line], level: float, resamp
 _Recordings = tuple[tuple[str, ...], ...]  # ids by dataset, in the board's order
 
 
-def _common(board: Leaderboard, first: Entry, second: Entry) -> _Recordings:
+def _known(score: Score, metric: Metric) -> Set[str]:
+    return score.recordings.keys() if metric == "der" else score.jaccard.keys()
+
+
+@dataclass(frozen=True, slots=True)
+class _Errors:
+    """What a recording adds to an error rate: to its numerator and to its denominator."""
+
+    errors: float
+    scored: float
+
+    @property
+    def rate(self) -> float | None:
+        return self.errors / self.scored if self.scored > 0 else None
+
+
+def _errors_of(score: Score, recording: str, metric: Metric, rule: str) -> _Errors:
+    if metric == "der":
+        times = score.recordings[recording][rule]
+        return _Errors(times.errors, times.scored)
+    jaccard = score.jaccard[recording][rule]
+    return _Errors(jaccard.total, jaccard.speakers)
+
+
+def _common(board: Leaderboard, metric: Metric, first: Entry, second: Entry) -> _Recordings:
     """The recordings of each dataset that both systems have, in the dataset's order."""
     common = []
     for column in board.columns:
         one, two = (entry.scores.get(column.name) for entry in (first, second))
-        have = one.recordings.keys() & two.recordings.keys() if one and two else set()
+        have = _known(one, metric) & _known(two, metric) if one and two else set()
         common.append(tuple(name for name in column.recordings if name in have))
     return tuple(common)
 
@@ -176,9 +207,10 @@ class _Sample:
     """Systems that share their recordings with the first of them, so that all share one bootstrap."""
 
     board: Leaderboard
+    metric: Metric
     lines: Sequence[Line]
     recordings: _Recordings
-    times: Sequence[Sequence[Sequence[ErrorTimes]]]  # by dataset, system, recording
+    errors: Sequence[Sequence[Sequence[_Errors]]]  # by dataset, system, recording
     strata: Sequence[stats.Stratum]
     replicates: Mapping[int, NDArray[np.float64]]  # by dataset that shows a spread: (1, systems, resamples)
     resamples: int
@@ -186,41 +218,50 @@ class _Sample:
 
     @classmethod
     def of(
-        cls, board: Leaderboard, lines: Sequence[Line], recordings: _Recordings, resamples: int, seed: int
+        cls,
+        board: Leaderboard,
+        metric: Metric,
+        lines: Sequence[Line],
+        recordings: _Recordings,
+        resamples: int,
+        seed: int,
     ) -> _Sample:
         """Draw the resamples."""
         rule = board.rule.name
-        times = [
-            [[line.entry.scores[column.name].recordings[name][rule] for name in names] for line in lines]
+        errors = [
+            [[_errors_of(line.entry.scores[column.name], name, metric, rule) for name in names] for line in lines]
             for column, names in zip(board.columns, recordings, strict=True)
         ]
         strata = [
-            stats.Stratum(np.array([t.scored for t in rows[0]]), np.array([[t.errors for t in row] for row in rows]))
-            for rows in times
+            stats.Stratum(np.array([e.scored for e in rows[0]]), np.array([[e.errors for e in row] for row in rows]))
+            for rows in errors
         ]
         spread = [place for place, stratum in enumerate(strata) if np.count_nonzero(stratum.scored > 0) >= TOO_FEW]
         drawn = stats.resampled_ders([strata[place] for place in spread], resamples=resamples, seed=seed)
         replicates = {place: drawn[i : i + 1] for i, place in enumerate(spread)}
-        return cls(board, lines, recordings, times, strata, replicates, resamples, seed)
+        return cls(board, metric, lines, recordings, errors, strata, replicates, resamples, seed)
 
     def against(self, position: int, level: float, method: stats.Method) -> Against:
         """The system at that position held against the first; without Holm's correction and the sentence."""
         datasets = []
         for place, (column, names) in enumerate(zip(self.board.columns, self.recordings, strict=True)):
-            first, second = self.times[place][0], self.times[place][position]
-            totals = [sum(row, ErrorTimes.zero()).der for row in (first, second)]
+            first, second = self.errors[place][0], self.errors[place][position]
+            totals = [_Errors(sum(e.errors for e in row), sum(e.scored for e in row)).rate for row in (first, second)]
             difference = self._difference(totals[0], totals[1], [place], position, level, method)
             changed = tuple(
-                Change(column.name, name, a.der, b.der, b.errors - a.errors)
+                Change(column.name, name, a.rate, b.rate, b.errors - a.errors)
                 for name, a, b in zip(names, first, second, strict=True)
             )
             datasets.append(
                 DatasetDifference(column.name, len(column.recordings), changed, difference, _changes(changed))
             )
-        macros = [self.lines[i].macro[self.board.rule.name] for i in (0, position)]
+        macros = [self._macro(self.lines[i]) for i in (0, position)]
         macro = self._difference(macros[0], macros[1], range(len(self.strata)), position, level, method)
         everything = _changes([change for dataset in datasets for change in dataset.recordings])
         return Against(self.lines[position].entry.system, tuple(datasets), macro, None, everything, "")
+
+    def _macro(self, line: Line) -> float | None:
+        return (line.macro if self.metric == "der" else line.macro_jer)[self.board.rule.name]
 
     def _difference(
         self,
@@ -264,11 +305,18 @@ def _is_clear(difference: Difference, p: float, level: float) -> bool:
 
 
 def _conclusion(
-    first: Line, second: Line, one: Against, level: float, comparisons: int, apart: set[tuple[str, str]]
+    first: Line,
+    second: Line,
+    one: Against,
+    metric: Metric,
+    level: float,
+    comparisons: int,
+    apart: set[tuple[str, str]],
 ) -> str:
     """One sentence: what can be concluded, or what stands in the way."""
     a, b = first.entry.system, second.entry.system
     value, interval, p = one.macro.b_minus_a, one.macro.interval, one.p_holm
+    rate = f"macro {metric.upper()}"
     if not any(dataset.recordings for dataset in one.datasets):
         return f"Nothing can be compared: {a} and {b} have no recording in common."
     if all(change.more_errors == 0 for dataset in one.datasets for change in dataset.recordings):
@@ -281,12 +329,12 @@ def _conclusion(
         )
     if interval.low is None or interval.high is None or p is None:
         return (
-            f"It can't be told whether the difference of {_points(value)} points macro DER between {a} and {b} holds "
+            f"It can't be told whether the difference of {_points(value)} points {rate} between {a} and {b} holds "
             f"beyond these recordings{_no_interval(one)}{_alone(one, apart)}{_caution(one)}."
         )
     test = _p(p) + (f" (Holm, {comparisons} comparisons)" if comparisons > 1 else "")
     ends = f"[{_points(interval.low)}, {_points(interval.high)}]"
-    found = f"{_points(value)} points macro DER, {100 * level:.6g} % interval {ends}"
+    found = f"{_points(value)} points {rate}, {100 * level:.6g} % interval {ends}"
     if _is_clear(one.macro, p, level):
         return f"{b} is {'worse' if value > 0 else 'better'} than {a}: {found}, {test}{_caution(one)}."
     if interval.excludes_zero:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +10,8 @@ from hypothesis import strategies as st
 from diarbench.compare import Comparison, compare
 from diarbench.errors import InputError
 from diarbench.leaderboard import Column, Entry, Leaderboard, Score, rank
-from diarbench.scoring import FAIR, FULL, ErrorTimes
+from diarbench.scoring import FAIR, FULL, ErrorTimes, JaccardErrors
+from diarbench.scoring.statistics import Stratum, interval, permutation_p
 
 Times = tuple[float, float]  # scored and missed (s) of a recording
 
@@ -69,6 +73,34 @@ def test_the_other_way_round_it_is_the_mirror_image():
     assert back.macro.p_value == there.macro.p_value
     assert "bad is worse than base: +4.00 points" in there.conclusion
     assert "base is better than bad: -4.00 points" in back.conclusion
+
+
+def test_jer_is_resampled_as_a_ratio_of_sums():
+    """Of recordings with few and with many speakers; under JER the order is another than under DER."""
+    counts = [2, 2, 3, 8, 4, 2, 5, 6, 2, 3]
+    jaccard = {"a": [0.2 * n for n in counts], "b": [0.2 * n + 0.1 * (n > 3) for n in counts]}
+    made = board({"a": {"d": spread(10, 5)}, "b": {"d": spread(10)}}, {"d": 10})
+    entries = []
+    for line in made.lines:
+        totals = zip(jaccard[line.entry.system], counts, strict=True)
+        errors = {f"r{i:02}": {"full": JaccardErrors(*e), "fair": JaccardErrors(*e)} for i, e in enumerate(totals)}
+        entries.append(replace(line.entry, scores={"d": replace(line.entry.scores["d"], jaccard=errors)}))
+    made = rank(entries, title="t", columns=made.columns, rules=made.rules, rule=FULL, machines={}, version="0")
+    found = compare(made, "a", ["b"], metric="jer")
+    one = single(found)
+    assert found.metric == "jer"
+    assert one.macro.b_minus_a == pytest.approx(0.4 / sum(counts))
+    stratum = Stratum(np.array(counts, dtype=float), np.array([jaccard["a"], jaccard["b"]]))
+    assert one.macro.interval == interval([stratum], (-1, 1))
+    assert one.macro.p_value == permutation_p([stratum], 0, 1) == 2 / 2**4
+    assert "points macro JER" in one.conclusion
+    assert single(compare(made, "a", ["b"])).macro.b_minus_a == pytest.approx(-0.05)
+
+
+def test_without_jaccard_errors_there_is_no_jer_to_compare():
+    one = single(compare(CLEAR, "base", ["bad"], metric="jer"))
+    assert one.macro.b_minus_a is None
+    assert one.conclusion == "Nothing can be compared: base and bad have no recording in common."
 
 
 def test_the_ranking_rule_counts():

@@ -44,6 +44,13 @@ class Method(StrEnum):
     percentile = "percentile"
 
 
+class Metric(StrEnum):
+    """Which error rate is compared."""
+
+    der = "der"
+    jer = "jer"
+
+
 _RUNS = Path("runs")
 
 
@@ -75,6 +82,7 @@ def compare(
         typer.Option("--rule", help="full (no collar), fair (±250 ms), forgiving (±250 ms, no overlap), or as "
                      "collar=0.1,overlap=skip."),
     ] = "full",
+    metric: Annotated[Metric, typer.Option(help="The error rate to compare.")] = Metric.der,
     level: Annotated[float, typer.Option(help="Confidence level of the intervals.")] = 0.95,
     method: Annotated[Method, typer.Option(help="Kind of bootstrap interval.")] = Method.bca,
     resamples: Annotated[int, typer.Option(min=100, max=1_000_000, help="Bootstrap resamples.")] = 10_000,
@@ -115,7 +123,14 @@ def compare(
         board = stored_board(None, runs, names, datasets, limit, [rule], [])
         names, scored_over = [first, *others], "uem"
     result = compare_systems(
-        board, names[0], names[1:], level=level, method=method.value, resamples=resamples, seed=seed
+        board,
+        names[0],
+        names[1:],
+        metric=metric.value,
+        level=level,
+        method=method.value,
+        resamples=resamples,
+        seed=seed,
     )
     if format is Format.json:
         print_json(_as_json(result, scored_over, most))
@@ -160,6 +175,7 @@ def _as_json(result: Comparison, scored_over: str, most: int) -> dict[str, Any]:
         "format": FORMAT,
         "version": diarbench.__version__,
         "a": result.first,
+        "metric": result.metric,
         "rule": result.rule.name,
         "region": scored_over,
         "level": result.level,
@@ -224,7 +240,8 @@ def _print_against(out: Console, result: Comparison, one: Against, scored_over: 
     how = f"{describe(result.rule)}; {REGIONS[scored_over]}; {100 * result.level:.6g} % intervals ({result.method})"
     names = (result.first, one.system)
     table = _table(
-        f"DER, {how}, difference in points", ["dataset", "recordings", *names, "difference", "interval", "p"]
+        f"{result.metric.upper()}, {how}, difference in points",
+        ["dataset", "recordings", *names, "difference", "interval", "p"],
     )
     for dataset in one.datasets:
         coverage = f"{len(dataset.recordings)} of {dataset.of}"
@@ -240,19 +257,20 @@ def _print_against(out: Console, result: Comparison, one: Against, scored_over: 
     spread.add_section()
     spread.add_row("all", *_spread(one.changes), style="bold")
     out.print(spread)
-    title = "Recordings that changed most"
-    changed = _table(title, ["dataset", "recording", *names, "difference", "more errors (s)"], texts=2)
+    title, more = "Recordings that changed most", f"more errors ({'s' if result.metric == 'der' else 'speakers'})"
+    changed = _table(title, ["dataset", "recording", *names, "difference", more], texts=2)
     for change in one.most_changed(most):
         cells = (_percent(change.a), _percent(change.b), _points(change.b_minus_a), f"{change.more_errors:+.2f}")
         changed.add_row(_plain(change.dataset), _plain(change.recording), *cells)
     out.print(changed)
     if silent := sum(dataset.without_speech for dataset in one.datasets):
-        out.print(f"Recordings without reference speech, which count by their false alarms only: {silent}.")
+        how = "which count by their false alarms only" if result.metric == "der" else "which have no JER"
+        out.print(f"Recordings without reference speech, {how}: {silent}.")
     out.print(f"{one.conclusion}\n", markup=False)
 
 
 def _print_summary(out: Console, result: Comparison) -> None:
-    heads = ["system", "macro DER", f"less {result.first}", "interval", "p", "p (Holm)"]
+    heads = ["system", f"macro {result.metric.upper()}", f"less {result.first}", "interval", "p", "p (Holm)"]
     table = _table(f"Against {result.first}", heads)
     for one in result.others:
         _, b, *difference = _cells(one.macro)

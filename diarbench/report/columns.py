@@ -90,6 +90,16 @@ def table_columns(board: Leaderboard, *, everything: bool = False) -> tuple[Tabl
     )
 
 
+def telling_columns(board: Leaderboard) -> tuple[TableColumn, ...]:
+    """The columns without those that are empty in every line. The one that ranks always stands."""
+    ranking = f"macro_der.{board.rule.name}"
+    return tuple(
+        column
+        for column in table_columns(board)
+        if column.key == ranking or not board.lines or _has_values(board, column)
+    )
+
+
 def _stands(board: Leaderboard, column: TableColumn, *, everything: bool) -> bool:
     if everything and "." not in column.key:
         return True

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from diarbench.report import text
 
+# The first line of what a document takes in, as a comment: these packages are its own to load.
+LATEX_NEEDS = r"% needs \usepackage{booktabs, graphicx, amssymb}"
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -42,6 +44,15 @@ def latex_tabular(layout: str, lines: Iterable[str]) -> list[str]:
     r"""A `tabular` of these lines within `\resizebox` (graphicx): one wider than the page is made as wide as it is."""
     fit = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}"
     return [rf"  {fit}{{\begin{{tabular}}{{{layout}}}", *(f"    {line}" for line in lines), r"  \end{tabular}}"]
+
+
+def latex_notes(sentences: Iterable[str]) -> list[str]:
+    """Sentences below a table, in small letters."""
+    return [
+        r"  \par\smallskip\begin{minipage}{\linewidth}\raggedright\footnotesize",
+        *(rf"    \par {latex(sentence)}" for sentence in sentences),
+        r"  \end{minipage}",
+    ]
 
 
 def csv_text(value: str) -> str:

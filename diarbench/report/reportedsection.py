@@ -7,12 +7,12 @@ import io
 from typing import TYPE_CHECKING
 
 from diarbench.report import text
-from diarbench.report.escapes import csv_text, latex, latex_tabular, markdown, markdown_row
+from diarbench.report.escapes import csv_text, latex, latex_notes, latex_tabular, markdown, markdown_row
 from diarbench.report.reported import LABEL
 from diarbench.report.sheets import pair_table, pairs_markdown, plain_table, print_pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from rich.console import Console
 
@@ -84,22 +84,22 @@ def section_latex(board: Leaderboard, reported: Reported) -> str:
     if reported.rows:
         heads = section_heads(board, reported)
         rows = [section_cells(board, reported, row) for row in reported.rows]
-        caption = " ".join([f"{TITLE}.", *notes])
-        tables.append(_latex_table(caption, f"l{'r' * (len(heads) - 3)}ll", heads, rows))
+        tables.append(_latex_table(TITLE, notes, f"l{'r' * (len(heads) - 3)}ll", heads, rows))
     if reported.pairs:
         pairs = pair_table(reported.pairs)
         layout = "".join("r" if place in pairs.right else "l" for place in range(len(pairs.heads)))
-        caption = " ".join([f"{PAIRS_TITLE}.", *([] if reported.rows else notes)])
-        tables.append(_latex_table(caption, layout, pairs.heads, pairs.rows))
+        tables.append(_latex_table(PAIRS_TITLE, [] if reported.rows else notes, layout, pairs.heads, pairs.rows))
     return "\n".join(tables)
 
 
-def _latex_table(caption: str, layout: str, heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def _latex_table(
+    title: str, notes: Sequence[str], layout: str, heads: Iterable[str], rows: Iterable[Iterable[str]]
+) -> str:
     return "\n".join(
         [
             r"\begin{table}",
             r"  \centering",
-            rf"  \caption{{{latex(caption)}}}",
+            rf"  \caption{{{latex(title)}.}}",
             *latex_tabular(
                 layout,
                 [
@@ -110,6 +110,7 @@ def _latex_table(caption: str, layout: str, heads: Iterable[str], rows: Iterable
                     r"\bottomrule",
                 ],
             ),
+            *(latex_notes(notes) if notes else []),
             r"\end{table}",
             "",
         ]

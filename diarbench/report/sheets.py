@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from diarbench.published import NO_FIGURE
 from diarbench.report import text
-from diarbench.report.escapes import csv_text, latex, latex_tabular, markdown, markdown_row
+from diarbench.report.escapes import (
+    LATEX_NEEDS,
+    csv_text,
+    latex,
+    latex_notes,
+    latex_tabular,
+    markdown,
+    markdown_row,
+)
 from diarbench.report.reported import LABEL, Against, is_whole, twins, what_of
 from diarbench.scoring import RULES
 
@@ -24,7 +32,7 @@ if TYPE_CHECKING:
     from diarbench.published import Figure, Published
 
 HERE = "measured"  # the heading of what was measured here
-_UNMATCHED = ("other", "jer")  # quantities that boards hold no twin of
+_UNMATCHED = ("other", "jer")  # quantities that nothing measured is held against: JER is published without its rule
 Kind = Literal["text", "reported", "measured"]
 
 
@@ -234,6 +242,7 @@ def sheet_latex(sheet: Sheet) -> str:
     grouped = [rf"{' & '.join(spans)} \\", " ".join(rules)] if rules else []
     return "\n".join(
         [
+            LATEX_NEEDS,
             r"\begin{table*}",
             r"  \centering",
             rf"  \caption{{{latex(sheet.title)}}}",
@@ -249,9 +258,7 @@ def sheet_latex(sheet: Sheet) -> str:
                     r"\bottomrule",
                 ],
             ),
-            r"  \par\smallskip\begin{minipage}{\linewidth}\raggedright\footnotesize",
-            *(rf"    \par {latex(note)}." for note in [*sheet.told, *_footnotes(sheet)]),
-            r"  \end{minipage}",
+            *latex_notes(f"{note}." for note in [*sheet.told, *_footnotes(sheet)]),
             r"\end{table*}",
             "",
         ]

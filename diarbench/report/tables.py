@@ -5,12 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from diarbench.report import text
-from diarbench.report.columns import TableColumn, best_values, is_best, table_columns
-from diarbench.report.escapes import csv_text, latex, latex_tabular, markdown, markdown_row
+from diarbench.report.columns import TableColumn, best_values, is_best, table_columns, telling_columns
+from diarbench.report.escapes import (
+    LATEX_NEEDS,
+    csv_text,
+    latex,
+    latex_notes,
+    latex_tabular,
+    markdown,
+    markdown_row,
+)
 from diarbench.report.measures import notes_on, sessions, speedup_legend
 from diarbench.report.reportedsection import section_csv, section_latex, section_markdown
 from diarbench.report.troubles import DETAIL, timings_left_out, troubles
@@ -25,17 +33,17 @@ def render_markdown(board: Leaderboard, reported: Reported | None = None) -> str
     """The table for GitHub and the like: a heading, the ranked lines, then why others have no rank, and failures; what
     others reported comes last.
 
-    The best value of a column is bold. Names are escaped, so that they show as they are.
+    The best value of a column is bold. Names are escaped, so that they show as they are. Columns that would be empty
+    are left out.
     """
-    columns = table_columns(board)
+    columns = telling_columns(board)
     best = best_values(board, columns)
-    heads = ["Rank", "System", "Title", "Compression", *(_full_head(column) for column in columns)]
+    words = {"System": _system, "Title": _title, **_compression(board)}
+    heads = ["Rank", *words, *(_full_head(column) for column in columns)]
     rows = [
         [
             str(line.rank) if line.rank is not None else text.NOTHING,
-            markdown(line.entry.system),
-            markdown(line.entry.title),
-            markdown(text.compression_facts(line.entry.compression)),
+            *(markdown(of(line)) for of in words.values()),
             *(
                 f"**{markdown(cell)}**" if is_best(column, line, best) else markdown(cell)
                 for column, cell in _cells(line, columns)
@@ -43,7 +51,7 @@ def render_markdown(board: Leaderboard, reported: Reported | None = None) -> str
         ]
         for line in board.lines
     ]
-    rule = " | ".join([":--", *[":--"] * 3, *["--:"] * len(columns)])
+    rule = " | ".join([":--", *[":--"] * len(words), *["--:"] * len(columns)])
     table = [markdown_row(map(markdown, heads)), f"| {rule} |", *map(markdown_row, rows)]
     parts = [f"# {markdown(board.title)}", "\n".join(map(markdown, _preface(board))), "\n".join(table)]
     sentences = [trouble.sentence for trouble in troubles(board)]
@@ -66,13 +74,14 @@ def render_markdown(board: Leaderboard, reported: Reported | None = None) -> str
 def render_latex(board: Leaderboard, reported: Reported | None = None) -> str:
     r"""A `table` environment (`\usepackage{booktabs, graphicx, amssymb}`), as wide as the page at most.
 
-    Titles are left out, being too wide for a page; the caption says the rule, and which lines have no rank. What others
-    reported stands in tables of its own.
+    Titles are left out, being too wide for a page, and so are columns that would be empty. The caption says the rule;
+    what else has to be known stands below the table. What others reported stands in tables of its own.
     """
-    columns = table_columns(board)
+    columns = telling_columns(board)
     best = best_values(board, columns)
+    words = {"System": _system, **_compression(board)}
     groups = [(name, len(list(run))) for name, run in itertools.groupby(columns, key=lambda column: column.group)]
-    starts = list(itertools.accumulate((width for _, width in groups), initial=4))
+    starts = list(itertools.accumulate((width for _, width in groups), initial=2 + len(words)))
     spans = [rf"\multicolumn{{{width}}}{{c}}{{{latex(name)}}}" for name, width in groups]
     rules = [
         rf"\cmidrule(lr){{{start}-{start + width - 1}}}"
@@ -81,8 +90,7 @@ def render_latex(board: Leaderboard, reported: Reported | None = None) -> str:
     rows = [
         [
             str(line.rank) if line.rank is not None else "--",
-            latex(line.entry.system),
-            latex(text.compression_facts(line.entry.compression)),
+            *(latex(of(line)) for of in words.values()),
             *(
                 rf"\textbf{{{latex(cell)}}}" if is_best(column, line, best) else latex(cell)
                 for column, cell in _cells(line, columns)
@@ -90,18 +98,19 @@ def render_latex(board: Leaderboard, reported: Reported | None = None) -> str:
         ]
         for line in board.lines
     ]
-    heads = ["Rank", "System", "Compression", *(column.head for column in columns)]
-    caption = " ".join([board.title + ".", *_preface(board), *(f"Not ranked: {note}." for note in _unranked(board))])
+    heads = ["Rank", *words, *(column.head for column in columns)]
+    ranked, *preface = _preface(board)
     return "\n".join(
         [
+            LATEX_NEEDS,
             r"\begin{table}",
             r"  \centering",
-            rf"  \caption{{{latex(caption)}}}",
+            rf"  \caption{{{latex(f'{board.title}. {ranked}')}}}",
             *latex_tabular(
-                f"rll{'r' * len(columns)}",
+                f"r{'l' * len(words)}{'r' * len(columns)}",
                 [
                     r"\toprule",
-                    f"& & & {' & '.join(spans)} \\\\",
+                    f"{'& ' * (1 + len(words))}{' & '.join(spans)} \\\\",
                     f"{' '.join(rules)}",
                     f"{' & '.join(map(latex, heads))} \\\\",
                     r"\midrule",
@@ -109,6 +118,7 @@ def render_latex(board: Leaderboard, reported: Reported | None = None) -> str:
                     r"\bottomrule",
                 ],
             ),
+            *latex_notes([*preface, *(f"Not ranked: {note}." for note in _unranked(board))]),
             r"\end{table}",
             section_latex(board, reported) if reported else "",
         ]
@@ -149,6 +159,23 @@ def render_csv(board: Leaderboard, reported: Reported | None = None) -> str:
 def _cells(line: Line, columns: Sequence[TableColumn]) -> Iterable[tuple[TableColumn, str]]:
     for column in columns:
         yield column, column.shown(line)
+
+
+def _system(line: Line) -> str:
+    return line.entry.system
+
+
+def _title(line: Line) -> str:
+    return line.entry.title
+
+
+def _compression(board: Leaderboard) -> dict[str, Callable[[Line], str]]:
+    """The column of how systems were compressed, by its heading; nothing where no card says it."""
+
+    def facts(line: Line) -> str:
+        return text.compression_facts(line.entry.compression)
+
+    return {"Compression": facts} if any(map(facts, board.lines)) else {}
 
 
 def _full_head(column: TableColumn) -> str:

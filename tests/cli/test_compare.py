@@ -74,6 +74,24 @@ def test_stored_runs_are_compared_under_any_rule(ran):
     assert "±500 ms collar, overlap skipped" in ran(*words[:3], *words[5:]).out
 
 
+def test_jer_is_compared_too(ran):
+    words = ("compare", "good", "half", "--metric", "jer")
+    result = json.loads(ran(*words, "--format", "json").out)
+    (one,) = result["comparisons"]
+    board = json.loads(ran("report", "--format", "json").out)
+    jers = {line["system"]: line["macro_jer"]["full"] for line in board["systems"]}
+    assert result["metric"] == "jer"
+    assert (one["macro"]["a"], one["macro"]["b"]) == (jers["good"], jers["half"])
+    # Of the only speaker's two seconds half hears 1, 1.1 and 1.2.
+    assert one["macro"]["b"] == pytest.approx(0.45)
+    assert one["recordings"][0]["more_errors"] == pytest.approx(0.5)
+    shown = " ".join(ran(*words).out.split())
+    assert "JER, no collar, overlap scored" in shown
+    assert "points macro JER" in shown
+    assert not re.search(r"\bDER", shown)
+    assert ran(*words[:3], "--metric", "wer").code == 2
+
+
 def test_several_against_one(ran):
     result = json.loads(ran("compare", "good", "deaf", "half", "--format", "json").out)
     assert [one["b"] for one in result["comparisons"]] == ["deaf", "half"]

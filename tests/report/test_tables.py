@@ -70,6 +70,38 @@ def test_latex_is_a_booktabs_table(realistic: Leaderboard) -> None:
     assert r"$\pm$250 ms collar" in rendered
 
 
+def test_latex_says_what_it_needs_and_keeps_its_caption_short(realistic: Leaderboard) -> None:
+    rendered = render_latex(realistic).splitlines()
+    assert rendered[:2] == [r"% needs \usepackage{booktabs, graphicx, amssymb}", r"\begin{table}"]
+    (caption,) = [line for line in rendered if r"\caption" in line]
+    assert caption.strip() == (
+        rf"\caption{{{realistic.title}. Ranked by macro DER under full (no collar, overlap scored); lower is better.}}"
+    )
+    notes = rendered[rendered.index(r"  \end{tabular}}") + 1 :]
+    assert r"    \par Not ranked: outside-program: not run on ami-excerpts." in notes
+    assert notes[-2:] == [r"  \end{minipage}", r"\end{table}"]
+
+
+def test_columns_that_would_be_empty_are_left_out() -> None:
+    """Of systems without a baseline, a network or a speed; and of a board on which nothing has a rank."""
+    bare = {"rtf": None, "parameters": None, "compression": {}}
+    board = boards.make_board(boards.make_entry("a", 0.2, **bare), boards.make_entry("b", 0.3, **bare))
+    (heads, _, *rows) = [line for line in render_markdown(board).splitlines() if line.startswith("|")]
+    assert markdown_cells(heads)[:5] == ["Rank", "System", "Title", "Macro DER (%): full", "Macro DER (%): fair"]
+    assert not re.search("Δ|Compression|Size", heads)
+    assert [len(markdown_cells(row)) for row in rows] == [len(markdown_cells(heads))] * 2
+    latex = render_latex(board)
+    assert not re.search(r"Delta|Compression|Size", latex)
+    assert r"    & & \multicolumn{3}{c}{Macro DER (\%)} &" in latex
+    assert r"\cmidrule(lr){3-5}" in latex
+    assert "delta.full" in render_csv(board), "which has the same names for every board"
+    entry = boards.make_entry("a", 0.2, **bare)
+    failed = boards.make_board(boards.fail(boards.fail(entry, "voices", 1, "x"), "ami-excerpts", 1, "x"))
+    (heads, _, row) = [line for line in render_markdown(failed).splitlines() if line.startswith("|")]
+    assert markdown_cells(heads) == ["Rank", "System", "Title", "Macro DER (%): full"]
+    assert markdown_cells(row) == ["–", "a", "The system a", "–"]
+
+
 def test_latex_escapes_what_it_would_obey() -> None:
     rendered = render_latex(board_of(r"50%_of $x$ & {y} #1 ~^\input<a>"))
     assert r"50\%\_of \$x\$ \& \{y\} \#1 \textasciitilde{}\textasciicircum{}\textbackslash{}input" in rendered
@@ -82,7 +114,7 @@ def test_latex_stays_balanced_whatever_a_name_holds(name: str) -> None:
     bare = re.sub(r"\\[{}$&#%_\\]", "", rendered)
     assert bare.count("{") == bare.count("}")
     assert bare.count("$") % 2 == 0
-    assert "%" not in bare  # a comment would swallow the end of the line
+    assert "%" not in bare.partition("\n")[2]  # a comment would swallow the end of the line
     assert "#" not in bare
 
 
