@@ -41,7 +41,7 @@ class System:
             raise ValueError("no")
         with stage("all"):
             self.net(torch.zeros(1, 4))
-            return [(0, 1.0, "A")]  # after the recording's end
+            return [(-0.1, 1.0, "A")]  # from before the recording to after its end
 """
 BARE = "class System:\n timed = needs_audio = False\n def diarize(self, audio): return []\n"
 
