@@ -354,7 +354,9 @@ def store_machine(root: Path, machine: str, facts: Mapping[str, Any]) -> None:
             known = _read(path, ("name",))
             if known == content:
                 return
-            if "cpu" in known and "cpu" in facts and machine_name(known) != machine_name(dict(facts)):
+            # Older results don't know the processor's generation.
+            comparable = {key: value for key, value in facts.items() if key in known or key != "cpu_generation"}
+            if "cpu" in known and "cpu" in facts and machine_name(known) != machine_name(comparable):
                 raise StoreError(
                     f"{path}: {machine!r} stands for another machine ({machine_name(known)}; this one is "
                     f"{machine_name(dict(facts))}); speeds of two machines share no folder: choose another --machine"

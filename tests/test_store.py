@@ -284,6 +284,10 @@ def test_a_machine_and_what_was_left_beside_it(tmp_path: Path):
     with pytest.raises(StoreError, match="stands for another machine"):
         store.store_machine(tmp_path, "box", {**facts, "logical_cores": 64})
     store.store_machine(tmp_path, "other", {**facts, "logical_cores": 64})
+    known = {**facts, "cpu_generation": "family 25, model 1"}
+    store.store_machine(tmp_path, "box", known)  # what was stored before didn't know that yet
+    with pytest.raises(StoreError, match="stands for another machine"):
+        store.store_machine(tmp_path, "box", {**known, "cpu_generation": "family 25, model 17"})
     assert set(store.find_machines([tmp_path])) == {"box", "other"}
 
 

@@ -28,6 +28,7 @@ def fingerprint() -> dict[str, Any]:
 
     return {
         "cpu": _cpu_model(),
+        "cpu_generation": _cpu_generation(),
         "cores": psutil.cpu_count(logical=False) or psutil.cpu_count() or 0,
         "logical_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
         "memory_bytes": psutil.virtual_memory().total,
@@ -51,7 +52,9 @@ def machine_name(facts: dict[str, Any]) -> str:
     parts = [*words, f"{facts['logical_cores']}c", f"{memory}g"]
     if gpu:
         parts.append(gpu[0] if len(gpu) == 1 else f"{len(gpu)}x-{gpu[0]}")
-    identity = digest_of([facts["cpu"], facts["logical_cores"], memory, gpu])
+    # Virtual machines hide the model: two of one name had other INT8 kernels, and half of the speed.
+    generation = [facts["cpu_generation"]] if facts.get("cpu_generation") else []
+    identity = digest_of([facts["cpu"], facts["logical_cores"], memory, gpu, *generation])
     return "-".join([*parts, identity[:6]])
 
 
@@ -148,13 +151,27 @@ def _nominal_memory(size: int) -> int:
 
 
 def _cpu_model() -> str:
+    return _first_cpu().get("model name") or platform.processor() or platform.machine() or "unknown"
+
+
+def _cpu_generation() -> str | None:
+    """What the processor is to software, such as "family 25, model 17"; None where the system doesn't say."""
+    said = _first_cpu()
+    x86, arm = ("cpu family", "model"), ("cpu implementer", "cpu part")
+    for names in (x86, arm):
+        if all(said.get(name) for name in names):
+            return ", ".join(f"{name.removeprefix('cpu ')} {said[name]}" for name in names)
+    return None
+
+
+def _first_cpu() -> dict[str, str]:
+    """What Linux says of the first processor, names in small letters; empty elsewhere."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.lower().startswith("model name"):
-                return line.split(":", 1)[1].strip()
+        first = Path("/proc/cpuinfo").read_text().strip().split("\n\n")[0]
     except OSError:
-        pass
-    return platform.processor() or platform.machine() or "unknown"
+        return {}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 
 def _commit() -> str | None:

@@ -145,7 +145,7 @@ def _clean_slots(
 def linkage(embeddings: NDArray[Any], method: str = "single", metric: str = "euclidean") -> NDArray[np.float64]:
     """The dendrogram of SciPy's `linkage`, (embeddings - 1, 4), in memory that does not grow with pairs of embeddings.
 
-    For more than MOST_IN_PAIRS of them, fastcluster computes distances anew instead of keeping them, in about three
+    For more than MOST_IN_PAIRS of them, fastcluster computes distances anew instead of keeping them, in up to three
     times SciPy's time; heights are the same but for rounding (1e-14). That is so for the linkages whose clusters are
     points in space (the published recipes have "centroid"); others, and all where fastcluster is missing, are SciPy's.
     """

@@ -5,6 +5,7 @@ import json
 import re
 import socket
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +16,8 @@ from diarbench.rttm import check_id
 
 def test_the_fingerprint_is_plain_and_names_nobody():
     facts = machine.fingerprint()
-    assert set(facts) == {"cpu", "cores", "logical_cores", "memory_bytes", "gpus", "system", "architecture"}
+    hardware = {"cpu", "cpu_generation", "cores", "logical_cores", "memory_bytes", "gpus"}
+    assert set(facts) == {*hardware, "system", "architecture"}
     assert facts["logical_cores"] >= 1
     assert facts["memory_bytes"] > 1 << 28
     text = json.dumps(facts, allow_nan=False)
@@ -52,6 +54,40 @@ def test_the_name_is_a_folder_and_stays_the_same():
 def test_names_of_machines(cpu: str, gpus: list[str], name: str):
     facts = {"cpu": cpu, "logical_cores": 8, "memory_bytes": 32 << 30, "gpus": [{"name": gpu} for gpu in gpus]}
     assert re.fullmatch(name, machine.machine_name(facts))
+
+
+@pytest.mark.parametrize(
+    ("said", "cpu", "generation"),
+    [
+        (
+            "cpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n\ncpu family\t: 6\n",
+            "AMD EPYC",
+            "family 25, model 17",
+        ),
+        ("processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n", "aarch64", "implementer 0x41, part 0xd0c"),
+        ("processor\t: 0\n", "aarch64", None),
+        (None, "aarch64", None),
+    ],
+)
+def test_processors_that_hide_their_model(monkeypatch: pytest.MonkeyPatch, said, cpu, generation):
+    def read(path: Path) -> str:
+        if said is None:
+            raise FileNotFoundError(path)
+        return said
+
+    monkeypatch.setattr(Path, "read_text", read)
+    monkeypatch.setattr(machine.platform, "processor", lambda: "")
+    monkeypatch.setattr(machine.platform, "machine", lambda: "aarch64")
+    facts = machine.fingerprint()
+    assert (facts["cpu"], facts["cpu_generation"]) == (cpu, generation)
+
+
+def test_generations_have_names_of_their_own():
+    usual = {"cpu": "AMD EPYC", "logical_cores": 2, "memory_bytes": 24 << 30, "gpus": []}
+    generations = ("family 25, model 1", "family 25, model 17", None)
+    names = [machine.machine_name({**usual, "cpu_generation": generation}) for generation in generations]
+    assert len(set(names)) == 3
+    assert machine.machine_name(usual) == names[2]
 
 
 def test_gpus_by_nvml(monkeypatch: pytest.MonkeyPatch):
